@@ -1,0 +1,1 @@
+"""Load tests for PostgreSQL as plain pytest."""

@@ -1,0 +1,94 @@
+"""Durations, rates and ratios as people write them; integers in nanoseconds inside."""
+
+from __future__ import annotations
+
+import math
+import re
+
+from .errors import PlanError
+
+_NS_PER_UNIT = {"ns": 1, "us": 10**3, "µs": 10**3, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9}
+_S_PER_RATE_UNIT = {"s": 1.0, "m": 60.0, "h": 3600.0}
+_NUMBER = r"(\d+(?:\.\d*)?|\.\d+)"
+_DURATION = re.compile(rf"{_NUMBER}\s*(ns|us|µs|ms|s|m|h)")
+_RATE = re.compile(rf"{_NUMBER}\s*/\s*(s|m|h)")
+_RATIO = re.compile(rf"{_NUMBER}\s*(%?)")
+
+
+def parse_duration_ns(value: object, what: str = "duration") -> int:
+    """``"500ms"``, ``"30s"``, ``"1.5m"``, ``"1h"`` (or a number of seconds) as nanoseconds.
+
+    Raises PlanError for anything else, and for what is negative or not finite.
+    """
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise PlanError(f"{what}: {value!r} is not a duration; write it as '500ms', '30s', '5m' or '1h'")
+    if isinstance(value, int | float):
+        if not math.isfinite(value) or value < 0:
+            raise PlanError(f"{what}: {value!r} is not a duration of zero or more seconds")
+        return round(value * 10**9)
+    text = value.strip()
+    if text == "0":
+        return 0
+    match = _DURATION.fullmatch(text)
+    if match is None:
+        raise PlanError(f"{what}: {value!r} is not a duration; write it as '500ms', '30s', '5m' or '1h'")
+    return round(float(match[1]) * _NS_PER_UNIT[match[2]])
+
+
+def parse_rate_per_s(value: object, what: str = "rate") -> float:
+    """``"1000/s"``, ``"60/m"`` (or a number, per second) as a rate per second. Raises PlanError otherwise."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        rate = float(value)
+    elif isinstance(value, str) and (match := _RATE.fullmatch(value.strip())):
+        rate = float(match[1]) / _S_PER_RATE_UNIT[match[2]]
+    else:
+        raise PlanError(f"{what}: {value!r} is not a rate; write it as '1000/s' or '60/m'")
+    if not math.isfinite(rate) or rate <= 0:
+        raise PlanError(f"{what}: {value!r} is not a rate above zero")
+    return rate
+
+
+def parse_ratio(value: str, what: str = "ratio") -> float:
+    """``"0.1%"`` or ``"0.001"`` as a fraction of one. Raises PlanError otherwise."""
+    match = _RATIO.fullmatch(value.strip())
+    if match is None:
+        raise PlanError(f"{what}: {value!r} is not a ratio; write it as '0.1%' or '0.001'")
+    return float(match[1]) / (100 if match[2] else 1)
+
+
+def format_duration(seconds: float | None) -> str:
+    """Three significant digits with the unit that fits: ``1.23 ms``, ``45.6 us``; ``-`` for nothing."""
+    if seconds is None or math.isnan(seconds):
+        return "-"
+    for factor, unit in ((1.0, "s"), (1e3, "ms"), (1e6, "us")):
+        if abs(seconds) * factor >= 0.9995:
+            return f"{_three_digits(seconds * factor)} {unit}"
+    return f"{seconds * 1e9:.0f} ns" if seconds else "0 s"
+
+
+def format_rate(per_s: float | None) -> str:
+    """``1,234/s``, ``12.3/s``; ``-`` for nothing."""
+    if per_s is None or math.isnan(per_s):
+        return "-"
+    return f"{_three_digits(per_s)}/s"
+
+
+def format_ratio(ratio: float) -> str:
+    """A fraction of one as a percentage: ``0.12%``."""
+    return f"{_three_digits(ratio * 100)}%"
+
+
+def format_count(count: int) -> str:
+    """``1,234,567``."""
+    return f"{count:,}"
+
+
+def _three_digits(value: float) -> str:
+    magnitude = abs(value)
+    if magnitude >= 99.95:
+        return f"{value:,.0f}"
+    if magnitude >= 9.995:
+        return f"{value:.1f}"
+    if magnitude >= 0.0995 or value == 0:
+        return f"{value:.2f}"
+    return f"{value:.3g}"
