@@ -1,0 +1,159 @@
+"""When iterations start: pure arithmetic on a plan, in ns from the start of a run. There is no clock in here."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from .plan import LoadPlan, Stage
+
+_MASK = (1 << 64) - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A stretch of a schedule whose rate per ns goes evenly from ``begin`` to ``end``."""
+
+    start_ns: int
+    duration_ns: float
+    begin_per_ns: float
+    end_per_ns: float
+
+    @property
+    def arrivals(self) -> float:
+        """How many arrivals the whole stretch holds, on average."""
+        if math.isinf(self.duration_ns):
+            return math.inf
+        return (self.begin_per_ns + self.end_per_ns) / 2 * self.duration_ns
+
+    def arrivals_by(self, offset_ns: float) -> float:
+        """How many arrivals the stretch holds before an instant of the run, on average."""
+        elapsed_ns = min(max(0.0, offset_ns - self.start_ns), self.duration_ns)
+        if math.isinf(self.duration_ns):
+            return self.begin_per_ns * elapsed_ns
+        reached_per_ns = self.begin_per_ns + (self.end_per_ns - self.begin_per_ns) * elapsed_ns / self.duration_ns
+        return (self.begin_per_ns + reached_per_ns) / 2 * elapsed_ns
+
+    def offset_ns(self, arrivals: float) -> float:
+        """The time within the stretch at which ``arrivals`` have come: the inverse of the integrated rate.
+
+        Solves ``begin*t + slope*t**2/2 = arrivals`` in the form that stays exact as the slope goes to zero.
+        """
+        slope = 0.0 if math.isinf(self.duration_ns) else (self.end_per_ns - self.begin_per_ns) / self.duration_ns
+        root = math.sqrt(max(0.0, self.begin_per_ns**2 + 2 * slope * arrivals))
+        denominator = self.begin_per_ns + root
+        return 2 * arrivals / denominator if denominator else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """The intended starts of an open loop: arrival ``k`` comes after a total of ``gap(0) + ... + gap(k)``
+    arrivals' worth of the rate, so stages and ramps change the pace, never the sequence."""
+
+    segments: tuple[Segment, ...]
+    gap: Callable[[int], float]
+    """The distance of arrival k from the one before, in units of the mean distance."""
+
+    def intended_ns(self, position: float) -> int | None:
+        """The start of the arrival at ``position`` (the sum of the gaps); None when the schedule is over."""
+        for segment in self.segments:
+            if position < segment.arrivals:
+                return segment.start_ns + round(segment.offset_ns(position))
+            position -= segment.arrivals
+        return None
+
+    def count_before(self, offset_ns: float, position: float) -> int:
+        """How many arrivals from ``position`` on lie before ``offset_ns``: exact for uniform ones, else the mean."""
+        return math.ceil(sum(segment.arrivals_by(offset_ns) for segment in self.segments) - position)
+
+
+def make_schedule(plan: LoadPlan) -> Schedule:
+    """The schedule of an open plan, its warm-up first, at the rate the measured part begins with."""
+    stages = plan.stages or (_only_stage(plan),)
+    segments = []
+    start_ns = 0
+    if plan.warmup_ns:
+        rate = stages[0].begin / 1e9
+        segments.append(Segment(0, plan.warmup_ns, rate, rate))
+        start_ns = plan.warmup_ns
+    for stage in stages:
+        duration_ns = stage.duration_ns if plan.duration_ns is not None else math.inf
+        segments.append(Segment(start_ns, duration_ns, stage.begin / 1e9, stage.end / 1e9))
+        start_ns += stage.duration_ns
+    gap = uniform_gap if plan.arrivals == "uniform" else poisson_gap(plan.seed)
+    return Schedule(tuple(segments), gap)
+
+
+def _only_stage(plan: LoadPlan) -> Stage:
+    assert plan.rate_per_s is not None
+    return Stage("rate", plan.duration_ns or 0, plan.rate_per_s, plan.rate_per_s)
+
+
+def uniform_gap(k: int) -> float:
+    """Arrival 0 comes at once, each other one unit after the one before."""
+    return 1.0 if k else 0.0
+
+
+def poisson_gap(seed: int) -> Callable[[int], float]:
+    """Exponential gaps of mean one, each a function of (seed, k) alone: any worker can compute any of them."""
+
+    def gap(k: int) -> float:
+        return -math.log1p(-_uniform(seed, k))
+
+    return gap
+
+
+def _uniform(seed: int, k: int) -> float:
+    """The k-th number of a stream in [0, 1): SplitMix64 (Steele, Lea and Flood, OOPSLA 2014), top 53 bits."""
+    z = (_mix(seed & _MASK) + (k + 1) * 0x9E3779B97F4A7C15) & _MASK
+    return (_mix(z) >> 11) * 2.0**-53
+
+
+def _mix(z: int) -> int:
+    z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
+    z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & _MASK
+    return z ^ (z >> 31)
+
+
+def stage_starts_ns(plan: LoadPlan) -> tuple[int, ...]:
+    """Where each stage begins, from the start of the run; without stages, where the measured part begins."""
+    starts = [plan.warmup_ns]
+    for stage in plan.stages[:-1]:
+        starts.append(starts[-1] + stage.duration_ns)
+    return tuple(starts)
+
+
+def active_windows_ns(plan: LoadPlan, worker: int) -> tuple[tuple[int, float], ...]:
+    """The times in which a worker of a closed loop runs, as (from, to); stages of workers let it in and out.
+
+    In a ramp, the number of workers is the rounded value of the line between its ends.
+    """
+    if not plan.stages or plan.is_open:
+        return ((0, math.inf),)
+    windows: list[tuple[int, float]] = []
+    if plan.warmup_ns and worker < round(plan.stages[0].begin):
+        windows.append((0, plan.warmup_ns))
+    for start_ns, stage in zip(stage_starts_ns(plan), plan.stages, strict=True):
+        windows.extend(_active_in_stage(start_ns, stage, worker))
+    return _joined(windows)
+
+
+def _active_in_stage(start_ns: int, stage: Stage, worker: int) -> Iterable[tuple[int, float]]:
+    needed = worker + 0.5
+    end_ns = start_ns + stage.duration_ns
+    if min(stage.begin, stage.end) >= needed:
+        yield start_ns, end_ns
+    elif max(stage.begin, stage.end) >= needed:
+        turn_ns = start_ns + round(stage.duration_ns * (needed - stage.begin) / (stage.end - stage.begin))
+        yield (start_ns, turn_ns) if stage.begin > stage.end else (turn_ns, end_ns)
+
+
+def _joined(windows: list[tuple[int, float]]) -> tuple[tuple[int, float], ...]:
+    joined: list[tuple[int, float]] = []
+    for start_ns, end_ns in windows:
+        if joined and joined[-1][1] == start_ns:
+            joined[-1] = (joined[-1][0], end_ns)
+        else:
+            joined.append((start_ns, end_ns))
+    return tuple(joined)

@@ -1,0 +1,110 @@
+"""The few words of memory that all workers of a run share: when to stop, and which arrival comes next."""
+
+from __future__ import annotations
+
+import mmap
+import struct
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+try:
+    import fcntl
+except ImportError:  # Windows: all workers are threads of one process, the thread lock is enough
+    fcntl = None  # type: ignore[assignment]
+
+from ..pacing import Schedule
+
+DEADLINE = 0
+_NEXT_INDEX = 1
+_NEXT_POSITION = 2
+_MEASURED = 3
+_WORDS = 4
+FOREVER_NS = (1 << 63) - 1
+
+
+class Board:
+    """Shared between processes by fork, between threads as it is. Reading a word takes 40 ns and no lock."""
+
+    def __init__(self) -> None:
+        self._memory = mmap.mmap(-1, _WORDS * 8)
+        self.words = memoryview(self._memory).cast("Q")
+        self.words[DEADLINE] = FOREVER_NS
+
+    def set_deadline(self, deadline_ns: int) -> None:
+        """No iteration starts at or after this instant."""
+        self.words[DEADLINE] = deadline_ns
+
+    def stop(self) -> None:
+        """No iteration starts any more."""
+        self.words[DEADLINE] = 0
+
+    @property
+    def stopped(self) -> bool:
+        return self.words[DEADLINE] == 0
+
+    def close(self) -> None:
+        """Give the memory back."""
+        self.words.release()
+        self._memory.close()
+
+
+class Arrivals:
+    """The one schedule of an open loop, from which every free worker claims the next arrival.
+
+    The lock is a record lock of a file, which the kernel releases when its holder is killed: a semaphore
+    would stay taken for ever. Record locks belong to processes, hence the second lock for threads.
+    """
+
+    def __init__(self, board: Board, schedule: Schedule, *, measured_from_ns: int, limit: int | None) -> None:
+        self._words = board.words
+        self._schedule = schedule
+        self._measured_from_ns = measured_from_ns
+        self._limit = limit
+        self._thread_lock = threading.Lock()
+        self._file = tempfile.TemporaryFile()
+        self._put_position(schedule.gap(0))
+
+    def claim(self) -> int | None:
+        """The next arrival's intended start, in ns from the start of the run; None when there are no more."""
+        with self._lock():
+            position = self._position()
+            intended_ns = self._schedule.intended_ns(position)
+            if intended_ns is None:
+                return None
+            if intended_ns >= self._measured_from_ns:
+                if self._words[_MEASURED] == self._limit:
+                    return None
+                self._words[_MEASURED] += 1
+            index = self._words[_NEXT_INDEX] + 1
+            self._words[_NEXT_INDEX] = index
+            self._put_position(position + self._schedule.gap(index))
+            return intended_ns
+
+    def unclaimed_by(self, offset_ns: float) -> int:
+        """How many arrivals were due before ``offset_ns`` and claimed by nobody."""
+        return max(0, self._schedule.count_before(offset_ns, self._position()))
+
+    def close(self) -> None:
+        """Give the lock's file back."""
+        self._file.close()
+
+    def _position(self) -> float:
+        position: float = struct.unpack("d", struct.pack("Q", self._words[_NEXT_POSITION]))[0]
+        return position
+
+    def _put_position(self, position: float) -> None:
+        self._words[_NEXT_POSITION] = struct.unpack("Q", struct.pack("d", position))[0]
+
+    @contextmanager
+    def _lock(self) -> Iterator[None]:
+        with self._thread_lock:
+            if fcntl is None:
+                yield
+                return
+            fcntl.lockf(self._file, fcntl.LOCK_EX)
+            try:
+                yield
+            finally:
+                fcntl.lockf(self._file, fcntl.LOCK_UN)
