@@ -76,15 +76,15 @@ class Histogram:
     overflow: int = field(default=0, init=False)
     _counts: Counter[int] = field(default_factory=Counter, init=False, repr=False)
 
-    def record(self, value_ns: int) -> None:
-        """Count one duration. Raises ValueError if it is negative, which no monotonic clock yields."""
+    def record(self, value_ns: int, times: int = 1) -> None:
+        """Count one duration, ``times`` over. Raises ValueError if it is negative, which no monotonic clock yields."""
         if value_ns < 0:
             raise ValueError(f"a duration cannot be negative: {value_ns} ns")
         if value_ns > HIGHEST_NS:
-            self.overflow += 1
+            self.overflow += times
         else:
-            self._counts[index_of(value_ns) + _BIAS] += 1
-            self._note(1, value_ns, value_ns, value_ns)
+            self._counts[index_of(value_ns) + _BIAS] += times
+            self._note(times, value_ns * times, value_ns, value_ns)
 
     def record_many(self, values: Sequence[int] | array[int]) -> None:
         """Count all of these durations, quickly. Raises ValueError, and counts none, if one is negative."""

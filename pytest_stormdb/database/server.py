@@ -109,7 +109,8 @@ def schema_name(workload: str) -> str:
 def end_sessions(conn: psycopg.Connection[Any], name: str) -> int:
     """End the server's sessions of that application name; how many there were."""
     rows = conn.execute(
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = %s AND pid <> pg_backend_pid()",
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+        " WHERE application_name = %s AND pid <> pg_backend_pid()",
         [name],
     ).fetchall()
     return len(rows)

@@ -63,7 +63,7 @@ class Arrivals:
         self._measured_from_ns = measured_from_ns
         self._limit = limit
         self._thread_lock = threading.Lock()
-        self._file = tempfile.TemporaryFile()
+        self._file = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as this
         self._put_position(schedule.gap(0))
 
     def claim(self) -> int | None:

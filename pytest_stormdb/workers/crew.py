@@ -22,8 +22,20 @@ from ..plan import LoadPlan
 from ..stats import Snapshot
 from .host import Job, serve
 from .messages import (
-    Broken, Done, Farewell, FirstFailure, Go, Interruption, Interval, Logged, Message, Printed, Ready, Vitals, Warned,
-)  # fmt: skip
+    Broken,
+    Done,
+    Farewell,
+    FirstFailure,
+    Go,
+    Interruption,
+    Interval,
+    Logged,
+    Message,
+    Printed,
+    Ready,
+    Vitals,
+    Warned,
+)
 from .process import PipeOutlet, fork_host
 
 CAN_FORK = hasattr(os, "fork")
@@ -162,7 +174,7 @@ class Crew:
                 return
             by_connection = {host.connection: host for host in live}
             for connection in wait(list(by_connection), timeout=_LOOK_S):
-                self._receive(by_connection[connection])  # type: ignore[index]
+                self._receive(by_connection[connection])
             for host in live:
                 self._look_after(host, limit_s)
 

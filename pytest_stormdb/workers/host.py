@@ -69,7 +69,7 @@ def serve(job: Job, ids: Sequence[int], outlet: Outlet) -> None:
         return
     seats = [_seat(job, worker_id, outlet.send) for worker_id in ids]
     try:
-        if all([_set_up(job, seat, outlet) for seat in seats]):
+        if all(_set_up(job, seat, outlet) for seat in seats):
             start_ns = outlet.wait_for_start()
             if start_ns is not None:
                 _run_all(job, seats, start_ns, outlet)

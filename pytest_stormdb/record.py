@@ -1,0 +1,99 @@
+"""The run record: everything a run was and showed. Reports read nothing else."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from .plan import LoadPlan, Stage
+from .stats import RunStatistics
+from .verdict import Validity, Verdict
+
+RunOutcome = Literal["passed", "failed", "inconclusive", "invalid", "error"]
+
+
+@dataclass(frozen=True, slots=True)
+class StageResult:
+    """The figures of one stage of a run."""
+
+    stage: Stage
+    statistics: RunStatistics
+
+
+@dataclass(frozen=True, slots=True)
+class HealthResult:
+    """One health check: ``when`` is ``before``, ``during`` or ``after``; ``at_s`` from the start of the run."""
+
+    check: str
+    when: str
+    ok: bool
+    detail: str
+    duration_s: float = 0.0
+    at_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ServerFacts:
+    """The identity of the server, in plain values."""
+
+    version: str
+    embedded: bool
+    settings: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRecord:
+    """One run of one workload.
+
+    ``reasons`` say, one line each, why the run did not pass; ``explanation`` shows its first failure with its
+    traceback. ``layout`` is the number of workers in each process, ``forked`` whether those are processes at all.
+    """
+
+    nodeid: str
+    workload: str
+    plan: LoadPlan
+    layout: tuple[int, ...]
+    forked: bool
+    outcome: RunOutcome
+    statistics: RunStatistics
+    server: ServerFacts
+    version: str | None = None
+    integrity: str | None = None
+    stages: tuple[StageResult, ...] = ()
+    verdicts: tuple[Verdict, ...] = ()
+    validity: Validity = field(default_factory=Validity)
+    health: tuple[HealthResult, ...] = ()
+    dropped: int = 0
+    lost: tuple[str, ...] = ()
+    reasons: tuple[str, ...] = ()
+    explanation: str = ""
+    stopped_by: str | None = None
+    skipped: str | None = None
+    exit_reason: str | None = None
+    server_activity: Mapping[str, Any] = field(default_factory=dict)
+
+
+def environment() -> dict[str, Any]:
+    """The machine and the software that generated the load."""
+    import psycopg
+
+    from . import __version__
+
+    affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return {
+        "python": platform.python_version(),
+        "implementation": platform.python_implementation(),
+        "platform": platform.platform(),
+        "machine": platform.machine(),
+        "cpus": affinity,
+        "gil": getattr(sys, "_is_gil_enabled", lambda: True)(),
+        "pytest_stormdb": __version__,
+        "psycopg": psycopg.__version__,
+        "psycopg_impl": psycopg.pq.__impl__,
+        "libpq": psycopg.pq.version(),
+        "ci": bool(os.environ.get("CI")),
+    }

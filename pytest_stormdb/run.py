@@ -1,0 +1,147 @@
+"""The whole pipeline on one page: workload, plan and target in; run record out."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+from collections.abc import Sequence
+
+import psycopg
+
+from .database.connect import with_parameters
+from .database.server import admin_connection, check_free_slots, describe, end_sessions
+from .errors import ServerError
+from .pacing import make_schedule
+from .plan import LoadPlan
+from .record import RunOutcome, RunRecord, ServerFacts, StageResult
+from .stats import RunStatistics, Snapshot, statistics_of
+from .validity import MachineTime, examine
+from .verdict import Evidence, Threshold, Verdict, judge
+from .workers.board import Arrivals, Board
+from .workers.crew import CAN_FORK, Crew, Outcome, layout
+from .workers.host import Job
+from .workers.loop import INTERVAL_NS
+from .workload import Workload
+
+
+def run(
+    workload: Workload, plan: LoadPlan, dsn: str, *, embedded: bool, thresholds: Sequence[Threshold] = ()
+) -> RunRecord:
+    """Run a workload against the server at ``dsn`` and say what happened. Raises ServerError before it starts."""
+    name = f"stormdb {secrets.token_hex(4)}"
+    with admin_connection(dsn) as admin:
+        if plan.connect:
+            check_free_slots(admin, plan.workers)
+        server = describe(admin, embedded=embedded)
+    before = MachineTime.now()
+    outcome = _work(workload, plan, with_parameters(dsn, application_name=name), name)
+    stolen = MachineTime.now().stolen_since(before)
+    _clear_away(dsn, name, outcome)
+
+    statistics = _statistics(outcome.whole, outcome.intervals, outcome.elapsed_ns, plan)
+    validity = examine(plan, statistics, outcome.vitals, stolen=stolen, dropped=outcome.dropped)
+    verdicts = judge(thresholds, Evidence(statistics, outcome.dropped, validity))
+    result, reasons = conclude(outcome, statistics, verdicts, thresholds)
+    return RunRecord(
+        nodeid=workload.nodeid,
+        workload=workload.name,
+        plan=plan,
+        layout=tuple(len(ids) for ids in layout(plan, is_async=workload.is_async)),
+        forked=CAN_FORK,
+        outcome=result,
+        statistics=statistics,
+        server=ServerFacts(server.version, embedded, server.settings),
+        stages=tuple(_stages(outcome, plan)),
+        verdicts=tuple(verdicts),
+        validity=validity,
+        dropped=outcome.dropped,
+        lost=tuple(str(lost) for lost in outcome.lost),
+        reasons=tuple(reasons),
+        explanation=_explanation(outcome),
+        stopped_by=outcome.signal,
+        skipped=_interruption(outcome, "skip"),
+        exit_reason=_interruption(outcome, "exit"),
+    )
+
+
+def _work(workload: Workload, plan: LoadPlan, dsn: str, name: str) -> Outcome:
+    board = Board()
+    arrivals = None
+    if plan.is_open:
+        limit = plan.iterations * plan.workers if plan.iterations is not None else None
+        arrivals = Arrivals(board, make_schedule(plan), measured_from_ns=plan.warmup_ns, limit=limit)
+    try:
+        return Crew(Job(workload, plan, dsn, name, board, arrivals)).run()
+    finally:
+        if arrivals is not None:
+            arrivals.close()
+        board.close()
+
+
+def _clear_away(dsn: str, name: str, outcome: Outcome) -> None:
+    """A worker that died in the middle of a statement leaves its session running on the server."""
+    if not outcome.lost:
+        return
+    with contextlib.suppress(ServerError, psycopg.Error), admin_connection(dsn) as admin:
+        end_sessions(admin, name)
+
+
+def _statistics(whole: Snapshot, intervals: dict[int, Snapshot], elapsed_ns: int, plan: LoadPlan) -> RunStatistics:
+    return statistics_of(
+        whole, intervals, elapsed_s=elapsed_ns / 1e9, interval_s=INTERVAL_NS / 1e9, is_open=plan.is_open
+    )
+
+
+def _stages(outcome: Outcome, plan: LoadPlan) -> list[StageResult]:
+    left_ns = outcome.elapsed_ns
+    results = []
+    for index, stage in enumerate(plan.stages):
+        is_last = index == len(plan.stages) - 1
+        elapsed_ns = left_ns if is_last else min(stage.duration_ns, left_ns)
+        left_ns -= elapsed_ns
+        results.append(StageResult(stage, _statistics(outcome.stages.get(index, Snapshot()), {}, elapsed_ns, plan)))
+    return results
+
+
+def conclude(
+    outcome: Outcome, statistics: RunStatistics, verdicts: Sequence[Verdict], thresholds: Sequence[Threshold]
+) -> tuple[RunOutcome, list[str]]:
+    """What a run came to, and the reasons in one line each, the weightiest first."""
+    total = statistics.total
+    reasons = [str(broken.error) for broken in outcome.broken] + [str(lost) for lost in outcome.lost]
+    if outcome.signal is not None:
+        reasons.append(f"stopped by {outcome.signal} after {statistics.elapsed_s:.1f} s")
+    if reasons:
+        return "error", reasons
+    reasons = [verdict.line for verdict in verdicts if verdict.ruling == "fail"]
+    if not total.count:
+        reasons.append(f"no iteration succeeded ({total.failures:,} failed)")
+    if total.failures and not any(threshold.metric == "errors" for threshold in thresholds):
+        reasons.append(
+            f"{total.failures:,} of {total.count + total.failures:,} iterations failed: {_errors(statistics)}"
+        )
+    if reasons:
+        return "failed", reasons
+    for ruling, result in (("invalid", "invalid"), ("inconclusive", "inconclusive")):
+        lines = [verdict.line for verdict in verdicts if verdict.ruling == ruling]
+        if lines:
+            return result, lines  # type: ignore[return-value]
+    return "passed", []
+
+
+def _errors(statistics: RunStatistics) -> str:
+    errors = sorted(statistics.total.tally.errors.items(), key=lambda item: -item[1][0])
+    return ", ".join(f"{count:,} x {code}" for code, (count, _) in errors[:3])
+
+
+def _explanation(outcome: Outcome) -> str:
+    broken = next((broken.text for broken in outcome.broken if broken.text), "")
+    if broken or outcome.first_failure is None:
+        return broken
+    first = outcome.first_failure
+    return f"first failure: worker {first.worker}, iteration {first.iteration}, {first.operation}\n{first.text}"
+
+
+def _interruption(outcome: Outcome, kind: str) -> str | None:
+    found = outcome.interruption
+    return found.reason if found is not None and found.kind == kind else None

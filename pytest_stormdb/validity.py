@@ -1,0 +1,120 @@
+"""Was the generator fit to measure? Its own vital signs, turned into findings, and into reasons to distrust it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from .plan import LoadPlan
+from .stats import RunStatistics
+from .units import format_duration, format_rate, format_ratio
+from .verdict import Validity
+from .workers.messages import Vitals
+
+_OWN_WORK = 0.9
+_SLOW_ENOUGH_S = 20e-6
+_CROWDED = 0.8
+_LATE_S = 0.005
+_STOLEN = 0.1
+_RATE_MISSED = 0.05
+_GC_SHOWN_S = 0.001
+
+
+@dataclass(frozen=True, slots=True)
+class MachineTime:
+    """What the machine's CPUs did so far, in clock ticks; zeros where the system does not say."""
+
+    total: int = 0
+    stolen: int = 0
+
+    @classmethod
+    def now(cls) -> MachineTime:
+        try:
+            fields = [int(word) for word in Path("/proc/stat").read_text().splitlines()[0].split()[1:9]]
+        except (OSError, ValueError, IndexError):
+            return cls()
+        return cls(sum(fields), fields[7] if len(fields) > 7 else 0)
+
+    def stolen_since(self, earlier: MachineTime) -> float:
+        """The share of the machine's time that other machines took."""
+        total = self.total - earlier.total
+        return (self.stolen - earlier.stolen) / total if total > 0 else 0.0
+
+
+def examine(
+    plan: LoadPlan, statistics: RunStatistics, vitals: Sequence[Vitals], *, stolen: float, dropped: int
+) -> Validity:
+    """All findings about the generator, and which of them make slow numbers its own doing rather than the server's."""
+    findings: list[str] = []
+    reasons = [*_busy(statistics, vitals), *_late(vitals), *_stolen(stolen)]
+    findings += reasons
+    findings += _rate_missed(plan, statistics, dropped)
+    findings += _collections(vitals)
+    return Validity(tuple(findings), tuple(reasons))
+
+
+def _busy(statistics: RunStatistics, vitals: Sequence[Vitals]) -> list[str]:
+    """The measured time was the workload's own computing, or its queueing for a CPU that the generator filled.
+
+    Calls of a few microseconds are left out: they reach no server, and a processor that they keep busy delays
+    nobody. A worker that waits for the server gives its CPU away, so that a fast query, for all the driver's
+    work, stays below both bounds.
+    """
+    service = statistics.total.tally.service
+    timed_s = (service.total_ns + statistics.total.tally.failed.total_ns) / 1e9
+    if not service.count or timed_s / service.count < _SLOW_ENOUGH_S:
+        return []
+    cpu_s = sum(vital.cpu_ns for vital in vitals) / 1e9
+    waited_s = sum(vital.wait_ns for vital in vitals) / 1e9
+    wall_s = max((vital.wall_ns for vital in vitals), default=0) / 1e9
+    machine = cpu_s / (wall_s * _cpus()) if wall_s else 0.0
+    if cpu_s / timed_s > _OWN_WORK:
+        return [f"the workload's own Python code took {format_ratio(min(1, cpu_s / timed_s))} of the measured time"]
+    if machine > _CROWDED and (cpu_s + waited_s) / timed_s > _OWN_WORK:
+        return [f"the load generator used {format_ratio(machine)} of the machine's CPU time"]
+    return []
+
+
+def _late(vitals: Sequence[Vitals]) -> list[str]:
+    """Idle workers of an open loop woke too late for their arrivals."""
+    lags = [vital.wake_lag for vital in vitals if vital.wake_lag.count]
+    if not lags:
+        return []
+    whole = lags[0].copy()
+    for lag in lags[1:]:
+        whole.merge(lag)
+    p99_s = whole.quantile_ns(0.99) / 1e9
+    if p99_s <= _LATE_S:
+        return []
+    return [f"idle workers started up to {format_duration(p99_s)} (p99) after the schedule"]
+
+
+def _stolen(stolen: float) -> list[str]:
+    return [f"other machines took {format_ratio(stolen)} of this machine's time"] if stolen > _STOLEN else []
+
+
+def _rate_missed(plan: LoadPlan, statistics: RunStatistics, dropped: int) -> list[str]:
+    total = statistics.total
+    done = total.count + total.failures
+    if not plan.is_open or not done + dropped:
+        return []
+    if plan.rate_per_s is not None and plan.iterations is None:
+        achieved = done / statistics.elapsed_s if statistics.elapsed_s else 0.0
+        if achieved < plan.rate_per_s * (1 - _RATE_MISSED):
+            return [f"rate not reached: {format_rate(achieved)} of {format_rate(plan.rate_per_s)}; {dropped:,} dropped"]
+    if dropped / (done + dropped) > _RATE_MISSED:
+        return [f"rate not reached: {dropped:,} of {done + dropped:,} scheduled iterations were dropped"]
+    return []
+
+
+def _collections(vitals: Sequence[Vitals]) -> list[str]:
+    longest_s = max((vital.gc_max_ns for vital in vitals), default=0) / 1e9
+    if longest_s <= _GC_SHOWN_S:
+        return []
+    return [f"a garbage collection in a worker took {format_duration(longest_s)}"]
+
+
+def _cpus() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
