@@ -15,6 +15,8 @@ from .workers.messages import Vitals
 
 _OWN_WORK = 0.9
 _SLOW_ENOUGH_S = 20e-6
+_LONG_ENOUGH_S = 0.5
+_TIME_SLICE_S = 0.001
 _CROWDED = 0.8
 _LATE_S = 0.005
 _STOLEN = 0.1
@@ -56,24 +58,29 @@ def examine(
 
 
 def _busy(statistics: RunStatistics, vitals: Sequence[Vitals]) -> list[str]:
-    """The measured time was the workload's own computing, or its queueing for a CPU that the generator filled.
+    """The measured time was the workload's own computing, or its queueing for CPUs that the generator filled.
 
-    Calls of a few microseconds are left out: they reach no server, and a processor that they keep busy delays
-    nobody. A worker that waits for the server gives its CPU away, so that a fast query, for all the driver's
-    work, stays below both bounds.
+    A worker that asks a server loses its CPU at least once an iteration, however fast the answer: it waits, or
+    the server's process, woken by the question, takes the CPU from it. One that computes is only preempted at the
+    end of a time slice of some milliseconds, so from there on only what it gives away counts. Calls of a few
+    microseconds are left out: they reach no server, and delay nobody.
     """
-    service = statistics.total.tally.service
-    timed_s = (service.total_ns + statistics.total.tally.failed.total_ns) / 1e9
-    if not service.count or timed_s / service.count < _SLOW_ENOUGH_S:
+    tally = statistics.total.tally
+    timed_s = (tally.service.total_ns + tally.failed.total_ns) / 1e9
+    calls = tally.service.count + tally.failed.count
+    wall_s = max((vital.wall_ns for vital in vitals), default=0) / 1e9
+    if wall_s < _LONG_ENOUGH_S or not calls or timed_s / calls < _SLOW_ENOUGH_S:
         return []
     cpu_s = sum(vital.cpu_ns for vital in vitals) / 1e9
-    waited_s = sum(vital.wait_ns for vital in vitals) / 1e9
-    wall_s = max((vital.wall_ns for vital in vitals), default=0) / 1e9
-    machine = cpu_s / (wall_s * _cpus()) if wall_s else 0.0
-    if cpu_s / timed_s > _OWN_WORK:
-        return [f"the workload's own Python code took {format_ratio(min(1, cpu_s / timed_s))} of the measured time"]
-    if machine > _CROWDED and (cpu_s + waited_s) / timed_s > _OWN_WORK:
-        return [f"the load generator used {format_ratio(machine)} of the machine's CPU time"]
+    busy = (cpu_s + sum(vital.wait_ns for vital in vitals) / 1e9) / timed_s
+    machine = cpu_s / (wall_s * _cpus())
+    yields = sum(vital.yields for vital in vitals)
+    if cpu_s / calls < _TIME_SLICE_S:
+        yields += sum(vital.preemptions for vital in vitals)
+    if busy > _OWN_WORK and yields < calls / 2:
+        return ["the workload's own code, not the server, took the measured time: it hardly ever waited"]
+    if busy > _OWN_WORK and machine > _CROWDED:
+        return [f"the load generator used {format_ratio(min(1.0, machine))} of the machine's CPU time"]
     return []
 
 

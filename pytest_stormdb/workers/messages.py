@@ -90,17 +90,17 @@ class Warned:
 class Vitals:
     """How a host of workers fared while the run was measured: its own CPU time and what kept it waiting.
 
-    ``wait_ns`` is the time it was ready to run but had no CPU, ``wake_lag`` how late idle workers of an
-    open loop woke for their arrival, ``start_lag_max_ns`` the longest pause between two iterations of a closed one.
+    ``wait_ns`` is the time it was ready to run but had no CPU, ``preemptions`` how often it lost its CPU and
+    ``yields`` how often it gave it away, ``wake_lag`` how late idle workers of an open loop woke for an arrival.
     """
 
     cpu_ns: int = 0
     wall_ns: int = 0
     wait_ns: int = 0
     preemptions: int = 0
+    yields: int = 0
     gc_max_ns: int = 0
     gc_total_ns: int = 0
-    start_lag_max_ns: int = 0
     wake_lag: Histogram = field(default_factory=Histogram)
 
 

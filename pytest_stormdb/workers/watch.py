@@ -112,16 +112,17 @@ class VitalSigns:
         gc.callbacks.append(self._note_collection)
         self._wall_ns = perf_counter_ns()
         self._cpu_ns = time.process_time_ns()
-        self._wait_ns, self._preemptions = _waited()
+        self._wait_ns, self._preemptions, self._yields = _waited()
 
     def read(self) -> Vitals:
         gc.callbacks.remove(self._note_collection)
-        wait_ns, preemptions = _waited()
+        wait_ns, preemptions, yields = _waited()
         return Vitals(
             cpu_ns=time.process_time_ns() - self._cpu_ns,
             wall_ns=perf_counter_ns() - self._wall_ns,
             wait_ns=wait_ns - self._wait_ns,
             preemptions=preemptions - self._preemptions,
+            yields=yields - self._yields,
             gc_total_ns=self._gc_total_ns,
             gc_max_ns=self._gc_max_ns,
         )
@@ -135,8 +136,8 @@ class VitalSigns:
             self._gc_max_ns = max(self._gc_max_ns, spent_ns)
 
 
-def _waited() -> tuple[int, int]:
-    """Time this process was ready but had no CPU (ns, all threads), and how often it was preempted. Linux only."""
+def _waited() -> tuple[int, int, int]:
+    """Time this process was ready but had no CPU (ns, Linux only), how often it lost its CPU and gave it away."""
     wait_ns = 0
     for schedstat in Path(f"/proc/{os.getpid()}/task").glob("*/schedstat"):
         try:
@@ -146,5 +147,6 @@ def _waited() -> tuple[int, int]:
     try:
         import resource
     except ImportError:
-        return wait_ns, 0
-    return wait_ns, resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
+        return wait_ns, 0, 0
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return wait_ns, usage.ru_nivcsw, usage.ru_nvcsw
