@@ -1,0 +1,189 @@
+"""Runs as one JSON document, format ``stormdb-run/1``: plain values, seconds as floats."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ..plan import LoadPlan
+from ..record import RunRecord, ServerFacts, StageResult, environment
+from ..stats import Latency, Metric, OperationStatistics, RunStatistics
+from ..verdict import Verdict
+
+FORMAT = "stormdb-run/1"
+
+
+def write_document(records: Sequence[RunRecord], out: Path, extra: dict[str, Any] | None = None) -> None:
+    """Write all runs of a session to a file."""
+    out.write_text(json.dumps(document(records) | (extra or {}), indent=1, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def document(records: Sequence[RunRecord]) -> dict[str, Any]:
+    """All runs of a session."""
+    return {
+        "format": FORMAT,
+        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "environment": environment(),
+        "server": _server(records[0].server) if records else None,
+        "runs": [run_document(record) for record in records],
+    }
+
+
+def run_document(record: RunRecord) -> dict[str, Any]:
+    """One run."""
+    statistics = record.statistics
+    return {
+        "nodeid": record.nodeid,
+        "workload": {"name": record.workload, "version": record.version, "integrity": record.integrity},
+        "plan": _plan(record.plan) | {"processes": len(record.layout), "layout": list(record.layout)},
+        "forked": record.forked,
+        "outcome": record.outcome,
+        "reasons": list(record.reasons),
+        "elapsed_s": statistics.elapsed_s,
+        "server": _server(record.server),
+        "totals": _totals(record),
+        "operations": {name: _operation(figures) for name, figures in sorted(statistics.operations.items())},
+        "stages": [_stage(stage) for stage in record.stages],
+        "timeline": [_interval(interval) for interval in statistics.timeline],
+        "thresholds": [_verdict(verdict) for verdict in record.verdicts],
+        "health": [
+            {"check": h.check, "when": h.when, "ok": h.ok, "detail": h.detail, "duration_s": h.duration_s, "at_s": h.at_s}
+            for h in record.health
+        ],
+        "metrics": {name: _metric(metric) for name, metric in sorted(statistics.metrics.items())},
+        "server_activity": dict(record.server_activity),
+        "validity": {"valid": record.validity.valid, "findings": list(record.validity.findings)},
+        "lost": list(record.lost),
+    }
+
+
+def _server(server: ServerFacts) -> dict[str, Any]:
+    return {"version": server.version, "embedded": server.embedded, "settings": dict(server.settings)}
+
+
+def _plan(plan: LoadPlan) -> dict[str, Any]:
+    return {
+        "workers": plan.workers,
+        "duration_s": None if plan.duration_ns is None else plan.duration_ns / 1e9,
+        "iterations": plan.iterations,
+        "warmup_s": plan.warmup_ns / 1e9,
+        "rate_per_s": plan.rate_per_s,
+        "arrivals": plan.arrivals if plan.is_open else None,
+        "seed": plan.seed,
+        "think_time_s": [bound / 1e9 for bound in plan.think_time_ns],
+        "timeout_s": plan.timeout_ns / 1e9,
+        "retries": plan.retries,
+        "batch_size": plan.batch_size,
+        "connect": plan.connect,
+    }
+
+
+def _totals(record: RunRecord) -> dict[str, Any]:
+    total = record.statistics.total
+    return {
+        "operations": total.count,
+        "failures": total.failures,
+        "retries": total.tally.retries,
+        "reconnects": record.statistics.reconnects,
+        "dropped": record.dropped,
+        "throughput_per_s": total.throughput_per_s,
+        "response": _latency(total.response),
+        "service": _latency(total.service),
+        "lag": _latency(total.lag),
+    }
+
+
+def _operation(figures: OperationStatistics) -> dict[str, Any]:
+    tally = figures.tally
+    return {
+        "count": figures.count,
+        "failures": figures.failures,
+        "retries": tally.retries,
+        "rows": tally.rows,
+        "is_part": tally.is_part,
+        "throughput_per_s": figures.throughput_per_s,
+        "response": _latency(figures.response),
+        "service": _latency(figures.service),
+        "lag": _latency(figures.lag),
+        "failed": _latency(Latency(tally.failed)),
+        "errors": [
+            {"code": code, "count": count, "example": example}
+            for code, (count, example) in sorted(tally.errors.items(), key=lambda item: -item[1][0])
+        ],
+        "overflow": tally.service.overflow,
+        "histogram": figures.response.histogram.encode(),
+    }
+
+
+def _latency(latency: Latency) -> dict[str, float | None]:
+    return {
+        "mean_s": _number(latency.mean),
+        "stddev_s": _number(latency.stddev),
+        "min_s": _number(latency.min),
+        "p50_s": latency.shown(50),
+        "p90_s": latency.shown(90),
+        "p95_s": latency.shown(95),
+        "p99_s": latency.shown(99),
+        "p99_9_s": latency.shown(99.9),
+        "max_s": _number(latency.max),
+    }
+
+
+def _interval(interval: Any) -> dict[str, Any]:
+    return {
+        "at_s": interval.at_s,
+        "operations": interval.operations,
+        "failures": interval.failures,
+        "p50_s": interval.response.shown(50),
+        "p99_s": interval.response.shown(99),
+    }
+
+
+def _stage(result: StageResult) -> dict[str, Any]:
+    statistics: RunStatistics = result.statistics
+    return {
+        "label": result.stage.label,
+        "kind": result.stage.kind,
+        "duration_s": result.stage.duration_ns / 1e9,
+        "begin": result.stage.begin,
+        "end": result.stage.end,
+        "elapsed_s": statistics.elapsed_s,
+        "operations": statistics.total.count,
+        "failures": statistics.total.failures,
+        "throughput_per_s": statistics.total.throughput_per_s,
+        "response": _latency(statistics.total.response),
+        "service": _latency(statistics.total.service),
+        "lag": _latency(statistics.total.lag),
+    }
+
+
+def _verdict(verdict: Verdict) -> dict[str, Any]:
+    return {
+        "expression": verdict.threshold.expression,
+        "operation": verdict.threshold.operation,
+        "verdict": verdict.ruling,
+        "estimate": verdict.estimate,
+        "low": verdict.low,
+        "high": verdict.high,
+        "limit": verdict.threshold.limit,
+        "reason": verdict.reason,
+    }
+
+
+def _metric(metric: Metric) -> dict[str, Any]:
+    return {
+        "kind": metric.kind,
+        "value": _number(metric.value),
+        "count": metric.count,
+        "total": _number(metric.total),
+        "min": _number(metric.low),
+        "max": _number(metric.high),
+    }
+
+
+def _number(value: float) -> float | None:
+    return value if math.isfinite(value) else None

@@ -1,0 +1,40 @@
+"""A run as flat properties of its JUnit test case."""
+
+from __future__ import annotations
+
+from ..record import RunRecord
+from ..stats import OperationStatistics
+
+_LATENCIES = (("p50_ms", 50.0), ("p95_ms", 95.0), ("p99_ms", 99.0), ("max_ms", 100.0))
+
+Property = tuple[str, str | int | float]
+
+
+def properties(record: RunRecord) -> list[Property]:
+    """Names begin with ``stormdb.``; values are plain, ``-`` where there were too few samples."""
+    flat: list[Property] = [
+        ("stormdb.workers", record.plan.workers),
+        *_figures("stormdb", record.statistics.total),
+        ("stormdb.verdict", record.outcome),
+    ]
+    operations = record.statistics.operations
+    if len(operations) > 1:
+        for name, figures in sorted(operations.items()):
+            flat += _figures(f"stormdb.{name}", figures)
+    for name, metric in sorted(record.statistics.metrics.items()):
+        flat.append((f"stormdb.metrics.{name}", metric.value))
+    if record.integrity is not None:
+        flat.append(("stormdb.integrity", record.integrity))
+    return flat
+
+
+def _figures(prefix: str, figures: OperationStatistics) -> list[Property]:
+    flat: list[Property] = [
+        (f"{prefix}.operations", figures.count),
+        (f"{prefix}.failures", figures.failures),
+        (f"{prefix}.throughput_per_s", round(figures.throughput_per_s, 3)),
+    ]
+    for name, percent in _LATENCIES:
+        seconds = figures.response.shown(percent)
+        flat.append((f"{prefix}.{name}", "-" if seconds is None else round(seconds * 1e3, 6)))
+    return flat

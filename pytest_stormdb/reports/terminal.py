@@ -1,0 +1,124 @@
+"""Runs as lines of text for a terminal. Knows no pytest: a line is its text and whether it is good news."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Literal, NamedTuple
+
+from ..record import RunRecord, ServerFacts
+from ..stats import OperationStatistics
+from ..units import format_count, format_duration, format_rate
+
+_HEADER = ("operation", "count", "failures", "throughput", "p50", "p95", "p99", "max")
+_MARKS = {"pass": "ok", "fail": "MISSED", "inconclusive": "inconclusive", "invalid": "INVALID"}
+
+
+class Line(NamedTuple):
+    """``tone`` is plain, good, bad, doubtful or strong."""
+
+    text: str
+    tone: Literal["plain", "good", "bad", "doubtful", "strong"] = "plain"
+
+
+def lines(records: Sequence[RunRecord]) -> Iterator[Line]:
+    """All runs: a table each, then what was judged, then the server's identity."""
+    width = max((len(name) for record in records for name in _names(record)), default=0)
+    for record in records:
+        yield Line(f"{record.nodeid}  ({_load(record)})", "strong")
+        yield from _table(record, max(width, len("operation")))
+        yield from _judgement(record)
+        yield Line("")
+    servers = []
+    for record in records:
+        if record.server not in servers:
+            servers.append(record.server)
+    for server in servers:
+        yield from _identity(server)
+
+
+def _names(record: RunRecord) -> list[str]:
+    operations = record.statistics.operations
+    whole = [name for name, figures in operations.items() if not figures.tally.is_part]
+    parts = [f"  {name}" for name, figures in operations.items() if figures.tally.is_part]
+    return whole + parts + (["all"] if len(whole) > 1 else [])
+
+
+def _load(record: RunRecord) -> str:
+    plan = record.plan
+    parts = [f"{plan.workers} worker{'s' * (plan.workers > 1)}"]
+    if plan.stages:
+        parts.append(f"{len(plan.stages)} stages")
+    if plan.rate_per_s is not None:
+        parts.append(f"{format_rate(plan.rate_per_s)} {plan.arrivals}")
+    if plan.iterations is not None:
+        parts.append(f"{format_count(plan.iterations)} iterations each")
+    parts.append(f"{record.statistics.elapsed_s:.1f} s")
+    if plan.warmup_ns:
+        parts.append(f"after {format_duration(plan.warmup_ns / 1e9)} of warm-up")
+    if not record.forked:
+        parts.append("threads: this system cannot fork, so the interpreter lock is in the latency")
+    elif max(record.layout) > 1:
+        parts.append(f"{len(record.layout)} processes")
+    return ", ".join(parts)
+
+
+def _table(record: RunRecord, width: int) -> Iterator[Line]:
+    yield Line(_row(_HEADER, width))
+    for stage in record.stages:
+        yield Line(_row(_cells(stage.stage.label, stage.statistics.total), width))
+    operations = record.statistics.operations
+    whole = {name: figures for name, figures in operations.items() if not figures.tally.is_part}
+    parts = {f"  {name}": figures for name, figures in operations.items() if figures.tally.is_part}
+    for name, figures in (whole | parts).items():
+        yield Line(_row(_cells(name, figures), width), "bad" if figures.failures else "plain")
+    if len(whole) != 1:
+        yield Line(_row(_cells("all", record.statistics.total), width))
+
+
+def _cells(name: str, figures: OperationStatistics) -> tuple[str, ...]:
+    latency = figures.response
+    return (
+        name,
+        format_count(figures.count),
+        format_count(figures.failures),
+        format_rate(figures.throughput_per_s),
+        *(format_duration(latency.shown(percent)) for percent in (50, 95, 99, 100)),
+    )
+
+
+def _row(cells: Sequence[str], width: int) -> str:
+    name, *numbers = cells
+    return f"  {name:<{width}}" + "".join(f"{cell:>11}" for cell in numbers)
+
+
+def _judgement(record: RunRecord) -> Iterator[Line]:
+    for name, figures in record.statistics.operations.items():
+        for code, (count, example) in sorted(figures.tally.errors.items(), key=lambda item: -item[1][0])[:5]:
+            yield Line(f"  {name}: {format_count(count)} x {code}: {example.splitlines()[0]}", "bad")
+    for name, metric in sorted(record.statistics.metrics.items()):
+        yield Line(f"  {name}: {metric.value:.4g}")
+    if record.statistics.total.tally.retries or record.statistics.reconnects:
+        retries = format_count(record.statistics.total.tally.retries)
+        yield Line(f"  {retries} retries, {format_count(record.statistics.reconnects)} reconnects")
+    for verdict in record.verdicts:
+        tone: Literal["good", "bad", "doubtful"] = "doubtful"
+        if verdict.ruling in ("pass", "fail"):
+            tone = "good" if verdict.ruling == "pass" else "bad"
+        yield Line(f"  {_MARKS[verdict.ruling]:<6} {verdict.line}", tone)
+    for check in record.health:
+        if not check.ok:
+            at = "" if check.at_s is None else f" at {check.at_s:.1f} s"
+            yield Line(f"  health, {check.when}{at}: {check.check}: {check.detail}", "bad")
+    for finding in record.validity.findings:
+        yield Line(f"  generator: {finding}", "doubtful")
+    missed = {verdict.line for verdict in record.verdicts}
+    for reason in record.reasons:
+        if reason not in missed:
+            yield Line(f"  {reason}", "bad" if record.outcome in ("failed", "error") else "doubtful")
+
+
+def _identity(server: ServerFacts) -> Iterator[Line]:
+    settings = server.settings
+    shown = ", ".join(f"{name} {settings[name]}" for name in ("fsync", "shared_buffers") if name in settings)
+    kind = "embedded on this machine, which these numbers measure too" if server.embedded else "not ours"
+    yield Line(f"PostgreSQL {server.version} ({kind}); {shown}")
