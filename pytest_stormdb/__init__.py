@@ -1,3 +1,31 @@
 """Load tests for PostgreSQL as plain pytest."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .sample import OperationResult
+
+if TYPE_CHECKING:
+    from .plugin.fixtures import Runner, worker_fixture
+    from .result import Result
+    from .workload import Worker
+
 __version__ = "0.1.0"
+__all__ = ["OperationResult", "Result", "Runner", "Worker", "worker_fixture"]
+
+_HOMES = {
+    "Result": "result",
+    "Runner": "plugin.fixtures",
+    "Worker": "workload",
+    "worker_fixture": "plugin.fixtures",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import the rest when it is asked for: a suite without a workload should not pay for one."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

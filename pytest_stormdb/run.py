@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import secrets
 from collections.abc import Sequence
+from typing import Any
 
 import psycopg
 
@@ -19,7 +21,7 @@ from .validity import MachineTime, examine
 from .verdict import Evidence, Threshold, Verdict, judge
 from .workers.board import Arrivals, Board
 from .workers.crew import CAN_FORK, Crew, Outcome, layout
-from .workers.host import Job
+from .workers.host import Job, Seat, at_once, make_seat
 from .workers.loop import INTERVAL_NS
 from .workload import Workload
 
@@ -30,8 +32,7 @@ def run(
     """Run a workload against the server at ``dsn`` and say what happened. Raises ServerError before it starts."""
     name = f"stormdb {secrets.token_hex(4)}"
     with admin_connection(dsn) as admin:
-        if plan.connect:
-            check_free_slots(admin, plan.workers)
+        preflight(admin, plan)
         server = describe(admin, embedded=embedded)
     before = MachineTime.now()
     outcome = _work(workload, plan, with_parameters(dsn, application_name=name), name)
@@ -62,6 +63,41 @@ def run(
         skipped=_interruption(outcome, "skip"),
         exit_reason=_interruption(outcome, "exit"),
     )
+
+
+def preflight(admin: psycopg.Connection[Any], plan: LoadPlan) -> None:
+    """What must hold on the server before any worker starts. Raises ServerError."""
+    if plan.connect:
+        check_free_slots(admin, plan.workers)
+
+
+def run_once(workload: Workload, plan: LoadPlan, dsn: str) -> None:
+    """Run each operation of a workload once, in this process, as a plain test; what it raises comes through."""
+    seat = make_seat(Job(workload, plan, dsn, "stormdb smoke", Board(), None), 0, lambda message: None)
+    if workload.is_async:
+        asyncio.run(_once_async(workload, seat))
+        return
+    try:
+        seat.line.open()
+        values = at_once(seat.resources.fill(workload.arguments))
+        for call in workload.bind(values):
+            seat.worker.iteration += 1
+            call()
+    finally:
+        at_once(seat.resources.close())
+        seat.line.close()
+
+
+async def _once_async(workload: Workload, seat: Seat) -> None:
+    try:
+        await seat.line.open_async()
+        values = await seat.resources.fill(workload.arguments)
+        for call in workload.bind(values):
+            seat.worker.iteration += 1
+            await call()
+    finally:
+        await seat.resources.close()
+        await seat.line.close_async()
 
 
 def _work(workload: Workload, plan: LoadPlan, dsn: str, name: str) -> Outcome:

@@ -73,9 +73,7 @@ class Binaries:
         folders = ("lib", "lib/postgresql", "lib/pgsql", "lib64/pgsql")
         prefix = self.bin_dir.resolve().parent
         return any(
-            (prefix / folder / f"{name}{end}").exists()
-            for folder in folders
-            for end in (".so", ".dylib", ".dll")
+            (prefix / folder / f"{name}{end}").exists() for folder in folders for end in (".so", ".dylib", ".dll")
         )
 
     def needs(self) -> list[Path]:
@@ -96,9 +94,7 @@ class Binaries:
     def copied_to(self, directory: Path) -> Binaries:
         """A copy that everybody may read and run; the original and its permissions stay as they are."""
         bin_dir = self.bin_dir.resolve()
-        anchor = bin_dir.parents[:3][
-            -1
-        ]  # the libraries of a wheel lie beside the package, found by relative path
+        anchor = bin_dir.parents[:3][-1]  # the libraries of a wheel lie beside the package, found by relative path
         for path in self.needs():
             target = directory / path.relative_to(anchor)
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -126,9 +122,7 @@ def unprivileged() -> Account | None:
     for entry in known:
         if entry.pw_uid != 0:
             return Account(entry.pw_uid, entry.pw_gid)
-    raise ServerError(
-        "PostgreSQL does not run as root, and this machine has no other user: give --stormdb-dsn"
-    )
+    raise ServerError("PostgreSQL does not run as root, and this machine has no other user: give --stormdb-dsn")
 
 
 def _copy(path: Path, target: Path) -> None:
@@ -136,9 +130,7 @@ def _copy(path: Path, target: Path) -> None:
         shutil.copyfile(path, target)
         return
     unwanted = shutil.ignore_patterns("*.a", "pgxs", "pkgconfig", "python*")
-    shutil.copytree(
-        path, target, ignore=unwanted, copy_function=shutil.copyfile, ignore_dangling_symlinks=True
-    )
+    shutil.copytree(path, target, ignore=unwanted, copy_function=shutil.copyfile, ignore_dangling_symlinks=True)
 
 
 def _from_wheels() -> Iterator[Binaries]:

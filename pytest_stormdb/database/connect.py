@@ -106,3 +106,9 @@ def server_error(error: psycopg.Error, what: str) -> ServerError:
     for prefix in ("FATAL:", "ERROR:"):
         reason = reason.rpartition(prefix)[2].strip()
     return ServerError(f"{what}: {reason}", error.sqlstate)
+
+
+def same_place(dsn: str, other: str) -> bool:
+    """Whether two connection strings lead to the same server."""
+    mine, theirs = conninfo_to_dict(dsn), conninfo_to_dict(other)
+    return all(mine.get(key) == theirs.get(key) for key in ("host", "hostaddr", "port"))

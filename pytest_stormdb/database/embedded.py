@@ -189,12 +189,8 @@ class EmbeddedServer:
 
     def _failure(self, what: str) -> ServerError:
         lines = (self.directory / "server.log").read_text(errors="replace").splitlines()
-        telling = [
-            LOG_PREFIX.sub("", line).strip() for line in lines if line.strip() and not NOISE.search(line)
-        ]
-        return ServerError(
-            f"no embedded PostgreSQL from {self.version_source}: {what}\n{'; '.join(telling[-2:])}"
-        )
+        telling = [LOG_PREFIX.sub("", line).strip() for line in lines if line.strip() and not NOISE.search(line)]
+        return ServerError(f"no embedded PostgreSQL from {self.version_source}: {what}\n{'; '.join(telling[-2:])}")
 
     def _end(self, process: subprocess.Popen[bytes]) -> None:
         for name, patience in STOPPING:

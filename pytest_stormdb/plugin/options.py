@@ -43,6 +43,7 @@ OPTIONS = (
     Option("slo", "a threshold for every workload, such as 'p99 < 20ms'; repeatable", "EXPR", "linelist"),
     Option("inconclusive", "what an inconclusive or invalid verdict does: warn or fail", "ACTION"),
     Option("json", "write all runs to this file", "FILE"),
+    Option("param", "a parameter of the workloads, as KEY=VALUE; repeatable", "KEY=VALUE", "linelist"),
     Option("smoke", "run each workload once, as a plain test, without load", None, "bool"),
 )
 

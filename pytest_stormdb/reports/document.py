@@ -51,7 +51,14 @@ def run_document(record: RunRecord) -> dict[str, Any]:
         "timeline": [_interval(interval) for interval in statistics.timeline],
         "thresholds": [_verdict(verdict) for verdict in record.verdicts],
         "health": [
-            {"check": h.check, "when": h.when, "ok": h.ok, "detail": h.detail, "duration_s": h.duration_s, "at_s": h.at_s}
+            {
+                "check": h.check,
+                "when": h.when,
+                "ok": h.ok,
+                "detail": h.detail,
+                "duration_s": h.duration_s,
+                "at_s": h.at_s,
+            }
             for h in record.health
         ],
         "metrics": {name: _metric(metric) for name, metric in sorted(statistics.metrics.items())},

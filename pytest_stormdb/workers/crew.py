@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, Pipe, wait
 from time import perf_counter_ns
-from typing import Any
+from typing import Any, cast
 
 from ..errors import WorkerLost
 from ..plan import LoadPlan
@@ -174,7 +174,7 @@ class Crew:
                 return
             by_connection = {host.connection: host for host in live}
             for connection in wait(list(by_connection), timeout=_LOOK_S):
-                self._receive(by_connection[connection])
+                self._receive(by_connection[cast("Connection[Any, Any]", connection)])
             for host in live:
                 self._look_after(host, limit_s)
 
@@ -260,7 +260,7 @@ def _carry(message: Message) -> None:
                 if message.record.levelno >= handler.level:
                     handler.handle(message.record)
         case Warned():
-            warnings.warn_explicit(message.message, None, message.filename, message.lineno)  # type: ignore[arg-type]
+            warnings.warn_explicit(message.message, None, message.filename, message.lineno)
 
 
 _statuses: dict[int, int] = {}

@@ -67,7 +67,7 @@ def serve(job: Job, ids: Sequence[int], outlet: Outlet) -> None:
         with asyncio.Runner(loop_factory=factory) as runner:
             runner.run(_serve_async(job, ids, outlet))
         return
-    seats = [_seat(job, worker_id, outlet.send) for worker_id in ids]
+    seats = [make_seat(job, worker_id, outlet.send) for worker_id in ids]
     try:
         if all(_set_up(job, seat, outlet) for seat in seats):
             start_ns = outlet.wait_for_start()
@@ -83,7 +83,7 @@ def _precise_loop() -> asyncio.AbstractEventLoop:
     return asyncio.SelectorEventLoop(selectors.SelectSelector())
 
 
-def _seat(job: Job, worker_id: int, send: Callable[[Message], None]) -> Seat:
+def make_seat(job: Job, worker_id: int, send: Callable[[Message], None]) -> Seat:
     plan, recorder = job.plan, Recorder()
     worker = Worker(
         id=worker_id,
@@ -126,7 +126,7 @@ def _broken(job: Job, seat: Seat, error: BaseException) -> Broken:
 def _set_up(job: Job, seat: Seat, outlet: Outlet) -> bool:
     try:
         seat.line.open()
-        values = _at_once(seat.resources.fill(job.workload.arguments))
+        values = at_once(seat.resources.fill(job.workload.arguments))
         seat.loop.calls = job.workload.bind(values)
     except BaseException as error:
         outlet.send(_broken(job, seat, error))
@@ -169,13 +169,13 @@ def _run(job: Job, seat: Seat, start_ns: int, outlet: Outlet) -> None:
 
 def _tear_down(job: Job, seat: Seat, outlet: Outlet) -> None:
     try:
-        _at_once(seat.resources.close())
+        at_once(seat.resources.close())
     except BaseException as error:
         outlet.send(_broken(job, seat, error))
     seat.line.close()
 
 
-def _at_once(coroutine: Coroutine[Any, Any, T]) -> T:
+def at_once(coroutine: Coroutine[Any, Any, T]) -> T:
     """The result of a coroutine that never waits: how code shared with async workers runs in a thread."""
     try:
         coroutine.send(None)
@@ -189,7 +189,7 @@ def _at_once(coroutine: Coroutine[Any, Any, T]) -> T:
 
 
 async def _serve_async(job: Job, ids: Sequence[int], outlet: Outlet) -> None:
-    seats = [_seat(job, worker_id, outlet.send) for worker_id in ids]
+    seats = [make_seat(job, worker_id, outlet.send) for worker_id in ids]
     try:
         if all([await _set_up_async(job, seat, outlet) for seat in seats]):
             start_ns = outlet.wait_for_start()

@@ -1,0 +1,177 @@
+"""A marked test as a workload: gathered from the item, run, and turned back into the outcome of a test."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from ..database.server import admin_connection
+from ..record import RunRecord
+from ..reports.junit import properties
+from ..result import Result
+from ..run import preflight, run, run_once
+from ..workload import Operation, Workload
+from .collection import arguments_of, mix_of, shared_connection
+from .fixtures import workload_name
+from .options import marked_options, marked_thresholds, plan_of, thresholds_of, value_of
+from .state import STATE, State, told
+
+if TYPE_CHECKING:
+    from ..plan import LoadPlan
+    from ..workload import Stop
+
+DSN = "_stormdb_schema_dsn"
+FUNCTION = pytest.StashKey[Callable[..., Any]]()
+_NO_SUCCESS = pytest.StashKey[list[str]]()
+
+
+def check_ready(item: pytest.Function) -> None:
+    """What can be told wrong once the fixtures are there, and before any load: raises the test's set-up error."""
+    funcargs = item.funcargs
+    complaint = shared_connection({name: funcargs[name] for name in arguments_of(item.obj) if name in funcargs})
+    if complaint is not None:
+        pytest.fail(complaint, pytrace=False)
+    with told():
+        plan = plan_of(item.config, marked_options(item))
+        thresholds_of(item.config, marked_thresholds(item))
+        with admin_connection(str(funcargs[DSN])) as admin:
+            preflight(admin, plan)
+
+
+def run_item(item: pytest.Function) -> None:
+    """Run a marked function or class under load; raises what the test ends with."""
+    state = item.config.stash[STATE]
+    workload = _workload(item)
+    dsn = str(item.funcargs[DSN])
+    with told():
+        plan = plan_of(item.config, marked_options(item))
+        thresholds = thresholds_of(item.config, marked_thresholds(item))
+    item.user_properties[:] = [pair for pair in item.user_properties if not pair[0].startswith("stormdb.")]
+    if state.why_unmeasured is not None:
+        _run_unmeasured(item, state, workload, plan, dsn)
+        return
+    with told():
+        record = run(workload, plan, dsn, embedded=state.is_embedded(dsn), thresholds=thresholds)
+    _keep(item, state, record)
+    _conclude(item, record)
+
+
+def run_in_hand(item: pytest.Item, function: Callable[..., Any], dsn: str, options: Mapping[str, Any]) -> Result:
+    """Run a callable for a test that judges the result itself."""
+    state = item.config.stash[STATE]
+    name = getattr(function, "__name__", type(function).__name__)
+    workload = Workload(
+        name=workload_name(item),
+        nodeid=item.nodeid,
+        operations=(Operation(name, function),),
+        is_async=inspect.iscoroutinefunction(function),
+        explain=_explainer(item),
+        stops=_stops,
+        loop_factory=_loop_factory(item),
+    )
+    with told():
+        plan = plan_of(item.config, [(f"stormdb.run in {item.name}", options), *marked_options(item)])
+    if state.why_unmeasured is not None:
+        _run_unmeasured(item, state, workload, plan, dsn)
+        pytest.skip(f"stormdb.run ran {name} once, unmeasured ({state.why_unmeasured}): there is no result to judge")
+    with told():
+        record = run(workload, plan, dsn, embedded=state.is_embedded(dsn), thresholds=thresholds_of(item.config, []))
+    _keep(item, state, record)
+    _raise_interruption(item, record)
+    if record.outcome == "error" or (record.verdicts and record.outcome == "failed" and _missed(record)):
+        _fail(record)
+    if not record.statistics.total.count:
+        item.stash.setdefault(_NO_SUCCESS, []).append(record.reasons[0])
+    return Result(record)
+
+
+def check_results_in_hand(item: pytest.Item) -> None:
+    """A run without any success is a failed run, even in a test that asserts nothing about it."""
+    for reason in item.stash.get(_NO_SUCCESS, []):
+        pytest.fail(f"stormdb.run: {reason}", pytrace=False)
+
+
+def _missed(record: RunRecord) -> bool:
+    return any(verdict.ruling == "fail" for verdict in record.verdicts)
+
+
+def _workload(item: pytest.Function) -> Workload:
+    function = item.stash[FUNCTION]
+    mix = mix_of(function)
+    if mix is not None:
+        operations = tuple(mix.operations())
+    else:
+        operations = (Operation(item.originalname, function, arguments_of(function)),)
+    names = {name for operation in operations for name in operation.parameters}
+    return Workload(
+        name=workload_name(item),
+        nodeid=item.nodeid,
+        operations=operations,
+        arguments={name: item.funcargs[name] for name in names},
+        is_async=inspect.iscoroutinefunction(operations[0].function),
+        instance=mix.owner if mix is not None else None,
+        explain=_explainer(item),
+        stops=_stops,
+        loop_factory=_loop_factory(item),
+    )
+
+
+def _explainer(item: pytest.Item) -> Callable[[BaseException], str]:
+    def explain(error: BaseException) -> str:
+        return str(item.repr_failure(pytest.ExceptionInfo.from_exception(error)))
+
+    return explain
+
+
+def _stops(error: BaseException) -> Stop | None:
+    if isinstance(error, pytest.skip.Exception):
+        return "skip", str(error.msg)
+    if isinstance(error, pytest.exit.Exception):
+        return "exit", str(error.msg)
+    return None
+
+
+def _loop_factory(item: pytest.Item) -> Callable[[], Any] | None:
+    """The event loop that pytest-asyncio's hook gives, where there is one: uvloop comes this way."""
+    hook = getattr(item.config.hook, "pytest_asyncio_loop_factories", None)
+    factories = hook(config=item.config, item=item) if hook is not None else None
+    return next(iter(factories.values()), None) if factories else None
+
+
+def _run_unmeasured(item: pytest.Item, state: State, workload: Workload, plan: LoadPlan, dsn: str) -> None:
+    item.user_properties.append(("stormdb.verdict", "not measured"))
+    state.unmeasured.append(item.nodeid)
+    with told():
+        run_once(workload, plan, dsn)
+
+
+def _keep(item: pytest.Item, state: State, record: RunRecord) -> None:
+    state.records.append(record)
+    item.user_properties.extend(properties(record))
+
+
+def _conclude(item: pytest.Item, record: RunRecord) -> None:
+    _raise_interruption(item, record)
+    doubtful = record.outcome in ("inconclusive", "invalid") and value_of(item.config, "inconclusive") == "fail"
+    if record.outcome in ("failed", "error") or doubtful:
+        _fail(record)
+
+
+def _raise_interruption(item: pytest.Item, record: RunRecord) -> None:
+    if record.stopped_by is not None:
+        item.session.shouldstop = f"stormdb: stopped by {record.stopped_by}; the results so far are reported"
+    if record.exit_reason is not None:
+        pytest.exit(record.exit_reason)
+    if record.skipped is not None:
+        pytest.skip(record.skipped)
+
+
+def _fail(record: RunRecord) -> None:
+    doubt = "" if record.outcome in ("failed", "error") else f"{record.outcome}: "
+    text = "\n".join(f"{doubt}{reason}" for reason in record.reasons)
+    if record.explanation:
+        text += f"\n\n{record.explanation}"
+    pytest.fail(text, pytrace=False)

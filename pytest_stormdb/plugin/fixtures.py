@@ -1,0 +1,137 @@
+"""The fixtures of the interface, and the decorator that makes a per-worker one."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from .collection import is_workload
+from .options import value_of
+from .state import STATE, told
+
+if TYPE_CHECKING:
+    import psycopg
+
+    from ..parameters import Parameters
+    from ..result import Result
+
+_POSITIONAL = inspect.Parameter.POSITIONAL_OR_KEYWORD
+
+
+@pytest.fixture(scope="session")
+def stormdb_dsn(request: pytest.FixtureRequest) -> str:
+    """The target's connection string; override it in a conftest to bring a server of your own."""
+    with told():
+        return request.config.stash[STATE].target_dsn()
+
+
+@pytest.fixture(scope="module")
+def _stormdb_schema_dsn(request: pytest.FixtureRequest, stormdb_dsn: str) -> Iterator[str]:
+    """The connection string into the workload's own schema, which is made before and dropped after."""
+    from ..database.connect import parse_dsn, with_search_path
+    from ..database.server import Schema, admin_connection, schema_name
+
+    with told():
+        dsn = parse_dsn(stormdb_dsn, "fixture stormdb_dsn")
+        name = schema_name(workload_name(request.node))
+        admin = admin_connection(dsn)
+    with admin:
+        schema = Schema(admin, name)
+        with told():
+            schema.create()
+        yield with_search_path(dsn, name)
+        with told():
+            schema.drop()
+
+
+@pytest.fixture(scope="module")
+def stormdb_connection(_stormdb_schema_dsn: str) -> Iterator[psycopg.Connection[Any]]:
+    """An autocommit connection for set-up and clean-up, in the workload's own schema."""
+    from ..database.connect import connect
+
+    with told():
+        connection = connect(_stormdb_schema_dsn, name="stormdb set-up")
+    with connection:
+        yield connection
+
+
+@pytest.fixture(scope="module")
+def stormdb_parameters(request: pytest.FixtureRequest) -> Parameters:
+    """The workload's raw parameters, a mapping; call it with a pydantic model to get them validated."""
+    from ..parameters import Parameters, parse_parameters
+
+    with told():
+        return Parameters(parse_parameters(value_of(request.config, "param") or []))
+
+
+@pytest.fixture
+def worker(request: pytest.FixtureRequest, _stormdb_schema_dsn: str) -> Any:
+    """The worker's handle, inside a function marked stormdb or run by the stormdb fixture."""
+    from ..workload import WorkerSlot
+
+    if not is_workload(request.node):
+        pytest.fail(f"fixture 'worker': {request.node.name} is not marked stormdb; only a workload has workers", False)
+    return WorkerSlot()
+
+
+@pytest.fixture
+def batch_size(request: pytest.FixtureRequest) -> int:
+    """The batch size of the load plan, for functions that work in batches."""
+    from .options import marked_options, plan_of
+
+    with told():
+        return plan_of(request.config, marked_options(request.node)).batch_size
+
+
+@pytest.fixture
+def stormdb(request: pytest.FixtureRequest, _stormdb_schema_dsn: str) -> Runner:
+    """The runner, for tests that want the result in hand."""
+    return Runner(request.node, _stormdb_schema_dsn)
+
+
+class Runner:
+    """Runs callables as workloads of the current test."""
+
+    def __init__(self, item: pytest.Item, dsn: str) -> None:
+        self._item = item
+        self._dsn = dsn
+
+    def run(self, function: Callable[..., Any], **options: Any) -> Result:
+        """Run ``function(worker)`` under the mark's options (``workers=10``, ``duration="5s"``, ...).
+
+        The command line is stronger than these options, as it is than a mark. Figures come back whether the
+        iterations succeeded or not; a run in which none did, or that broke off, fails the test.
+        """
+        from .execution import run_in_hand
+
+        return run_in_hand(self._item, function, self._dsn, options)
+
+
+def workload_name(node: Any) -> str:
+    """A module's name without what makes it a test module."""
+    stem: str = node.path.stem
+    return stem.removeprefix("test_").removesuffix("_test") or stem
+
+
+def worker_fixture(function: Callable[..., Any]) -> Any:
+    """Make a generator function a per-worker resource: set up in every worker, torn down when it ends.
+
+    Its arguments are ``worker``, other worker fixtures, and ordinary fixtures; marked functions ask for it by name.
+    """
+
+    @functools.wraps(function)
+    def recipe(**arguments: Any) -> Any:
+        from ..workload import Recipe
+
+        return Recipe(function, arguments)
+
+    del recipe.__wrapped__
+    parameters: Mapping[str, inspect.Parameter] = inspect.signature(function).parameters
+    recipe.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [inspect.Parameter(name, _POSITIONAL) for name in parameters]
+    )
+    return pytest.fixture(recipe)

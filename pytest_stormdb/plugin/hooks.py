@@ -1,0 +1,134 @@
+"""pytest's hooks, each a few lines that delegate. What needs psycopg or the engine is imported when a workload runs."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .collection import complaint, is_workload, mix_of
+from .fixtures import (  # noqa: F401 - pytest finds the fixtures here
+    _stormdb_schema_dsn,
+    batch_size,
+    stormdb,
+    stormdb_connection,
+    stormdb_dsn,
+    stormdb_parameters,
+    worker,
+)
+from .options import add_options, check_early, is_given, value_of
+from .state import STATE, State
+
+_MARKS = (
+    "stormdb(workers, duration, iterations, warmup, rate, arrivals, stages, think_time, timeout, retries, batch_size,"
+    " seed, connect): run this function, or this class of operations, as a load test",
+    "stormdb_slo(*expressions, operation=None, abort=False): thresholds such as 'p99 < 20ms' that fail the test",
+    "stormdb_operation(weight=1): one operation of a class marked stormdb",
+)
+_XDIST_NOTE = "disturb each other under pytest-xdist; run them apart: pytest -n0 -m stormdb"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    add_options(parser)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    for mark in _MARKS:
+        config.addinivalue_line("markers", mark)
+    config.stash[STATE] = State(config)
+    if is_given(config):
+        check_early(config)
+    for name in ("json",):
+        path = value_of(config, name)
+        if path is not None and not Path(path).absolute().parent.is_dir():
+            raise pytest.UsageError(f"--stormdb-{name}: {path!r}: there is no such directory")
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if STATE in config.stash:
+        config.stash[STATE].close()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pycollect_makeitem(collector: Any, name: str, obj: object) -> Any:
+    mix = mix_of(obj) if isinstance(obj, type) else None
+    if mix is None:
+        return None
+    return collector.ihook.pytest_pycollect_makeitem(collector=collector, name=name, obj=mix.as_function())
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup(item: pytest.Item) -> Generator[None, None, None]:
+    if not isinstance(item, pytest.Function) or not is_workload(item):
+        if item.get_closest_marker("stormdb") is not None:
+            pytest.fail(f"{item.name} is marked stormdb but is no plain test function", pytrace=False)
+        return (yield)
+    wrong = complaint(item)
+    if wrong is not None:
+        pytest.fail(wrong, pytrace=False)
+    yield
+    if not item.config.getoption("setuponly") and not item.config.getoption("setupplan"):
+        from .execution import FUNCTION, check_ready
+
+        item.stash[FUNCTION] = item.obj
+        check_ready(item)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    if not is_workload(pyfuncitem):
+        return None
+    from .execution import run_item
+
+    run_item(pyfuncitem)
+    return True
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
+    yield
+    if "stormdb" in getattr(item, "fixturenames", ()):
+        from .execution import check_results_in_hand
+
+        check_results_in_hand(item)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    state = session.config.stash[STATE]
+    out = value_of(session.config, "json")
+    if out is not None and not hasattr(session.config, "workerinput"):
+        from ..reports.document import write_document
+
+        write_document(state.records, Path(out))
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    state = config.stash[STATE]
+    unmeasured = _unmeasured(terminalreporter)
+    if config.getoption("no_summary", False) or not (state.records or unmeasured):
+        return
+    terminalreporter.section("stormdb")
+    if state.records:
+        from ..reports.terminal import lines
+
+        colours: dict[str, dict[str, bool]] = {
+            "good": {"green": True},
+            "bad": {"red": True},
+            "doubtful": {"yellow": True},
+            "strong": {"bold": True},
+        }
+        for line in lines(state.records):
+            terminalreporter.write_line(line.text, **colours.get(line.tone, {}))
+    if unmeasured:
+        why = state.why_unmeasured
+        note = f"ran once, not measured ({why})" if why else f"ran once, not measured: load tests {_XDIST_NOTE}"
+        terminalreporter.write_line(f"{unmeasured} workload{'s' * (unmeasured > 1)} {note}", yellow=True)
+
+
+def _unmeasured(terminalreporter: Any) -> int:
+    """How many workloads ran unmeasured, by their reports: under xdist, other processes ran them."""
+    reports = [report for kind in ("passed", "failed", "skipped") for report in terminalreporter.getreports(kind)]
+    properties = [dict(report.user_properties) for report in reports if getattr(report, "when", "") == "call"]
+    return sum(found.get("stormdb.verdict") == "not measured" for found in properties)

@@ -1,0 +1,79 @@
+"""What the plugin keeps for one session: its server, and the records of its runs."""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from ..errors import StormDBError
+from .options import command_line, value_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ..database.embedded import EmbeddedServer
+    from ..record import RunRecord
+
+_EMBEDDED_CONNECTIONS = 600
+_SPARE_CONNECTIONS = 50
+
+
+class State:
+    """The one mutable object of the plugin, kept in the config's stash."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self.config = config
+        self.records: list[RunRecord] = []
+        self.unmeasured: list[str] = []
+        self._embedded: EmbeddedServer | None = None
+
+    @property
+    def why_unmeasured(self) -> str | None:
+        """Why workloads run once, without load, in this session; None where they are measured."""
+        if hasattr(self.config, "workerinput"):
+            return "pytest-xdist"
+        if self.config.getoption("usepdb", False) or self.config.getoption("trace", False):
+            return "--pdb"
+        return "--stormdb-smoke" if value_of(self.config, "smoke") else None
+
+    def target_dsn(self) -> str:
+        """The target's connection string; the embedded server starts when it is first asked for."""
+        from ..database.target import choose
+
+        target = choose(value_of(self.config, "dsn"), os.environ)
+        return target.dsn if target is not None else self._start_embedded()
+
+    def is_embedded(self, dsn: str) -> bool:
+        """Whether a connection string leads to the server we started."""
+        from ..database.connect import same_place
+
+        return self._embedded is not None and same_place(dsn, self._embedded.dsn)
+
+    def close(self) -> None:
+        """Stop the embedded server."""
+        if self._embedded is not None:
+            self._embedded.stop()
+
+    def _start_embedded(self) -> str:
+        from ..database.embedded import EmbeddedServer
+
+        if self._embedded is None:
+            given: Any = command_line(self.config)["workers"] or self.config.getini("stormdb_workers") or 0
+            most = max(_EMBEDDED_CONNECTIONS, int(given) + _SPARE_CONNECTIONS)
+            self._embedded = EmbeddedServer.start(max_connections=most)
+        return self._embedded.dsn
+
+
+STATE = pytest.StashKey[State]()
+
+
+@contextmanager
+def told() -> Iterator[None]:
+    """Turn our errors into pytest's, whose text stands alone: the user wants the sentence, not our frames."""
+    try:
+        yield
+    except StormDBError as error:
+        pytest.fail(str(error), pytrace=False)
