@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import psycopg
@@ -19,11 +22,13 @@ from .record import RunOutcome, RunRecord, ServerFacts, StageResult
 from .stats import RunStatistics, Snapshot, statistics_of
 from .validity import MachineTime, examine
 from .verdict import Evidence, Threshold, Verdict, judge
+from .workers.agenda import INTERVAL_NS
 from .workers.board import Arrivals, Board
 from .workers.crew import CAN_FORK, Crew, Outcome, layout
 from .workers.host import Job, Seat, at_once, make_seat
-from .workers.loop import INTERVAL_NS
 from .workload import Workload
+
+_TELLING_SAMPLES = 10
 
 
 def run(
@@ -35,7 +40,8 @@ def run(
         preflight(admin, plan)
         server = describe(admin, embedded=embedded)
     before = MachineTime.now()
-    outcome = _work(workload, plan, with_parameters(dsn, application_name=name), name)
+    why_abort = partial(_why_abort, plan, [threshold for threshold in thresholds if threshold.abort])
+    outcome = _work(Job(workload, plan, with_parameters(dsn, application_name=name), name, Board(), None), why_abort)
     stolen = MachineTime.now().stolen_since(before)
     _clear_away(dsn, name, outcome)
 
@@ -100,18 +106,37 @@ async def _once_async(workload: Workload, seat: Seat) -> None:
         await seat.line.close_async()
 
 
-def _work(workload: Workload, plan: LoadPlan, dsn: str, name: str) -> Outcome:
-    board = Board()
-    arrivals = None
-    if plan.is_open:
-        limit = plan.iterations * plan.workers if plan.iterations is not None else None
-        arrivals = Arrivals(board, make_schedule(plan), measured_from_ns=plan.warmup_ns, limit=limit)
+def _work(job: Job, why_abort: Callable[[Snapshot, float], str | None]) -> Outcome:
+    plan = job.plan
     try:
-        return Crew(Job(workload, plan, dsn, name, board, arrivals)).run()
+        if not plan.is_open:
+            return Crew(job, why_abort).run()
+        limit = plan.iterations * plan.workers if plan.iterations is not None else None
+        arrivals = Arrivals(job.board, make_schedule(plan), measured_from_ns=plan.warmup_ns, limit=limit)
+        with contextlib.closing(arrivals):
+            return Crew(replace(job, arrivals=arrivals), why_abort).run()
     finally:
-        if arrivals is not None:
-            arrivals.close()
-        board.close()
+        job.board.close()
+
+
+def _why_abort(plan: LoadPlan, thresholds: Sequence[Threshold], whole: Snapshot, elapsed_s: float) -> str | None:
+    """Which of the thresholds is missed by what was collected so far, in one line; None where none is."""
+    if not thresholds:
+        return None
+    evidence = Evidence(_statistics(whole, {}, round(elapsed_s * 1e9), plan))
+    for verdict in judge(thresholds, evidence):
+        if verdict.ruling == "fail" and verdict.estimate is not None and _tells(verdict.threshold, evidence.statistics):
+            return f"aborted after {elapsed_s:.0f} s: {verdict.line}"
+    return None
+
+
+def _tells(threshold: Threshold, statistics: RunStatistics) -> bool:
+    """Whether there are enough samples to end a run for: some, and ten of them beyond a percentile."""
+    name = threshold.operation
+    figures = statistics.total if name is None else statistics.operations[name]
+    percentile = re.search(r"p(\d.*)", threshold.metric)
+    beyond = figures.service.count * (1 - float(percentile[1]) / 100) if percentile else _TELLING_SAMPLES
+    return figures.count + figures.failures >= 2 * _TELLING_SAMPLES and beyond >= _TELLING_SAMPLES
 
 
 def _clear_away(dsn: str, name: str, outcome: Outcome) -> None:
@@ -148,8 +173,11 @@ def conclude(
     if outcome.signal is not None:
         reasons.append(f"stopped by {outcome.signal} after {statistics.elapsed_s:.1f} s")
     if reasons:
-        return "error", reasons
+        return "error", list(dict.fromkeys(reasons))
+    aborted = [outcome.aborted] if outcome.aborted is not None else []
     reasons = [verdict.line for verdict in verdicts if verdict.ruling == "fail"]
+    if reasons:
+        reasons = aborted + reasons
     if not total.count:
         reasons.append(f"no iteration succeeded ({total.failures:,} failed)")
     if total.failures and not any(threshold.metric == "errors" for threshold in thresholds):
@@ -161,7 +189,7 @@ def conclude(
     for ruling, result in (("invalid", "invalid"), ("inconclusive", "inconclusive")):
         lines = [verdict.line for verdict in verdicts if verdict.ruling == ruling]
         if lines:
-            return result, lines  # type: ignore[return-value]
+            return result, aborted + lines  # type: ignore[return-value]
     return "passed", []
 
 
