@@ -44,7 +44,7 @@ def rows(stormdb_connection, parameters):
     """The table, filled before the workers start; it is dropped afterwards with the schema of the run."""
     stormdb_connection.execute("CREATE TABLE item (id int PRIMARY KEY, price int NOT NULL)")
     stormdb_connection.execute(
-        "INSERT INTO item SELECT i, i * 37 % 1000 FROM generate_series(1, %s) i", [parameters.rows]
+        "INSERT INTO item SELECT i, mod(i * 37, 1000) FROM generate_series(1, %s) i", [parameters.rows]
     )
     stormdb_connection.execute("ANALYZE item")
     yield parameters.rows

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import subprocess
@@ -86,6 +87,16 @@ def test_what_new_writes_is_clean_python(run: Run) -> None:
     ]
     checked = subprocess.run([*command, "my-shop"], capture_output=True, text=True, check=False)
     assert checked.returncode == 0, checked.stdout
+
+
+def test_what_new_writes_has_no_stray_placeholder(run: Run) -> None:
+    """Every percent sign in the scaffold's SQL is a placeholder, as psycopg takes it for one."""
+    run("new", "my-shop")
+    calls = [node for node in ast.walk(parse(Path("my-shop/test_my_shop.py"))) if isinstance(node, ast.Call)]
+    texts = [ast.literal_eval(call.args[0]) for call in calls if ast.unparse(call.func).endswith(".execute")]
+    assert len(texts) == 5
+    assert [text.count("%") for text in texts] == [text.count("%s") for text in texts]
+    assert sum(text.count("%s") for text in texts) == 2
 
 
 @pytest.mark.parametrize("name", ["", "a b", "-", "../x", "a/b", "a.b", "é", "a--b", "x" * 49, "a-"])
