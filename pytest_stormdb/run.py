@@ -184,7 +184,9 @@ def conclude(
     if reasons:
         return "error", reasons
     reasons = [
-        f"health check {each.check} failed after the run: {each.detail}" for each in health if _failed_after(each)
+        f"health check {result.check} failed after the run: {result.detail}"
+        for result in health
+        if _is_failure(result) and result.when == "after"
     ]
     if any(_is_failure(result) and result.aborted for result in health):
         reasons.append("a failed health check ended the run")
@@ -202,10 +204,6 @@ def conclude(
         if lines:
             return result, lines  # type: ignore[return-value]
     return "passed", []
-
-
-def _failed_after(result: HealthResult) -> bool:
-    return _is_failure(result) and result.when == "after"
 
 
 def _errors(statistics: RunStatistics) -> str:

@@ -167,6 +167,7 @@ def refusal(packages: Packages, path: Path, parent: pytest.Collector) -> Refused
     package = packages.at(path)
     if package is None or not package.refusals:
         return None
-    node: RefusedWorkload = RefusedWorkload.from_parent(parent, name=path.name, path=path)
+    nodeid = f"{parent.nodeid.rstrip('.')}/{path.name}".lstrip("/")
+    node: RefusedWorkload = RefusedWorkload.from_parent(parent, name=path.name, path=path, nodeid=nodeid)
     node.reasons = package.refusals
     return node
