@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import platform
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from .plan import LoadPlan, Stage
 from .stats import RunStatistics
+from .sweep import Point, Sweep
 from .verdict import Validity, Verdict
 
 RunOutcome = Literal["passed", "failed", "inconclusive", "invalid", "error"]
@@ -75,6 +76,16 @@ class RunRecord:
     skipped: str | None = None
     exit_reason: str | None = None
     server_activity: Mapping[str, Any] = field(default_factory=dict)
+
+
+def sweep_through(nodeid: str, records: Sequence[RunRecord]) -> Sweep:
+    """The curve that runs of one workload at several worker counts make."""
+    points = []
+    for record in records:
+        total = record.statistics.total
+        p50_s, p99_s = total.response.shown(50), total.response.shown(99)
+        points.append(Point(record.plan.workers, total.throughput_per_s, p50_s, p99_s, total.failures))
+    return Sweep(nodeid, tuple(points))
 
 
 def environment() -> dict[str, Any]:

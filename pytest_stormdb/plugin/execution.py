@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from ..database.server import admin_connection
-from ..record import RunRecord
+from ..record import RunRecord, sweep_through
 from ..reports.junit import properties
 from ..result import Result
 from ..run import preflight, run, run_once
 from ..workload import Operation, Workload
 from .collection import arguments_of, mix_of, shared_connection
 from .fixtures import workload_name
-from .options import marked_options, marked_thresholds, plan_of, thresholds_of, value_of
+from .options import marked_options, marked_thresholds, plan_of, sweep_of, thresholds_of, value_of
 from .state import STATE, State, told
 
 if TYPE_CHECKING:
@@ -53,10 +54,17 @@ def run_item(item: pytest.Function) -> None:
     if state.why_unmeasured is not None:
         _run_unmeasured(item, state, workload, plan, dsn)
         return
-    with told():
-        record = run(workload, plan, dsn, embedded=state.is_embedded(dsn), thresholds=thresholds)
-    _keep(item, state, record)
-    _conclude(item, record)
+    plans = _swept(plan, sweep_of(item.config)) or [plan]
+    records = []
+    for each in plans:
+        with told():
+            records.append(run(workload, each, dsn, embedded=state.is_embedded(dsn), thresholds=thresholds))
+        _keep(item, state, records[-1])
+        _raise_interruption(item, records[-1])
+    if len(records) > 1:
+        _keep_sweep(item, state, records)
+    for record in records:
+        _conclude(item, record, f"at {record.plan.workers} workers: " if len(records) > 1 else "")
 
 
 def run_in_hand(item: pytest.Item, function: Callable[..., Any], dsn: str, options: Mapping[str, Any]) -> Result:
@@ -153,11 +161,22 @@ def _keep(item: pytest.Item, state: State, record: RunRecord) -> None:
     item.user_properties.extend(properties(record))
 
 
-def _conclude(item: pytest.Item, record: RunRecord) -> None:
-    _raise_interruption(item, record)
+def _swept(plan: LoadPlan, counts: Sequence[int]) -> list[LoadPlan]:
+    if counts and plan.stages and not plan.is_open:
+        pytest.fail("--stormdb-sweep: this workload has stages of workers; a sweep sets the workers itself", False)
+    return [dataclasses.replace(plan, workers=count) for count in counts]
+
+
+def _keep_sweep(item: pytest.Item, state: State, records: Sequence[RunRecord]) -> None:
+    sweep = sweep_through(item.nodeid, records)
+    state.sweeps.append(sweep)
+    item.user_properties.append(("stormdb.sweep.knee_workers", sweep.knee.workers))
+
+
+def _conclude(item: pytest.Item, record: RunRecord, where: str = "") -> None:
     doubtful = record.outcome in ("inconclusive", "invalid") and value_of(item.config, "inconclusive") == "fail"
     if record.outcome in ("failed", "error") or doubtful:
-        _fail(record)
+        _fail(record, where)
 
 
 def _raise_interruption(item: pytest.Item, record: RunRecord) -> None:
@@ -169,9 +188,9 @@ def _raise_interruption(item: pytest.Item, record: RunRecord) -> None:
         pytest.skip(record.skipped)
 
 
-def _fail(record: RunRecord) -> None:
+def _fail(record: RunRecord, where: str = "") -> None:
     doubt = "" if record.outcome in ("failed", "error") else f"{record.outcome}: "
-    text = "\n".join(f"{doubt}{reason}" for reason in record.reasons)
+    text = "\n".join(f"{where}{doubt}{reason}" for reason in record.reasons)
     if record.explanation:
         text += f"\n\n{record.explanation}"
     pytest.fail(text, pytrace=False)

@@ -102,7 +102,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     if out is not None and not hasattr(session.config, "workerinput"):
         from ..reports.document import write_document
 
-        write_document(state.records, Path(out))
+        write_document(state.records, Path(out), state.sweeps)
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
@@ -120,7 +120,7 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
             "doubtful": {"yellow": True},
             "strong": {"bold": True},
         }
-        for line in lines(state.records):
+        for line in lines(state.records, state.sweeps):
             terminalreporter.write_line(line.text, **colours.get(line.tone, {}))
     if unmeasured:
         why = state.why_unmeasured

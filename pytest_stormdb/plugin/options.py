@@ -36,6 +36,7 @@ OPTIONS = (
     Option("rate", "open loop: iterations started in total, such as 1000/s", "RATE", plan="rate"),
     Option("arrivals", "open loop: uniform or poisson", "KIND", plan="arrivals"),
     Option("stages", "workers or rates over time, such as 10:30s,10->50:30s", "STAGES", plan="stages"),
+    Option("sweep", "run at each of these worker counts: 1,2,4,8, linear:1..32:4 or doubling:1..64", "COUNTS"),
     Option("processes", "processes to spread the workers over, or auto", "N", plan="processes"),
     Option("timeout", "the longest an iteration may take, such as 30s", "TIME", plan="timeout"),
     Option("seed", "seed of all random streams", "N", "int", "seed"),
@@ -85,6 +86,7 @@ def check_early(config: pytest.Config) -> None:
     try:
         plan_of(config, [])
         thresholds_of(config, [])
+        sweep_of(config)
     except PlanError as error:
         raise pytest.UsageError(str(error)) from None
     if value_of(config, "inconclusive") not in (None, "warn", "fail"):
@@ -102,6 +104,14 @@ def plan_of(config: pytest.Config, own: list[tuple[str, Mapping[str, Any]]]) -> 
     from ..plan import make_plan
 
     return make_plan(("command line", command_line(config)), *own, ("ini file", ini_file(config)))
+
+
+def sweep_of(config: pytest.Config) -> tuple[int, ...]:
+    """The worker counts of a sweep; empty where there is none."""
+    from ..sweep import parse_sweep
+
+    text = value_of(config, "sweep")
+    return parse_sweep(text) if text is not None else ()
 
 
 def marked_options(item: pytest.Item) -> list[tuple[str, Mapping[str, Any]]]:

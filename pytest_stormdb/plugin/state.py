@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from ..database.embedded import EmbeddedServer
     from ..record import RunRecord
+    from ..sweep import Sweep
 
 _EMBEDDED_CONNECTIONS = 600
 _SPARE_CONNECTIONS = 50
@@ -27,6 +28,7 @@ class State:
     def __init__(self, config: pytest.Config) -> None:
         self.config = config
         self.records: list[RunRecord] = []
+        self.sweeps: list[Sweep] = []
         self.unmeasured: list[str] = []
         self._embedded: EmbeddedServer | None = None
 
