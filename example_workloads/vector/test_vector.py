@@ -20,7 +20,7 @@ log = logging.getLogger("stormdb.vector")
 _OPERATORS = {"cosine": sql.SQL("<=>"), "l2": sql.SQL("<->"), "ip": sql.SQL("<#>")}
 _KINDS = ("exact", "ivfflat", "hnsw")
 _CLUSTERS = 50
-_SPREAD = 0.5
+_SPREAD = 1.8
 _PROGRESS_ROWS = 10_000
 _STOCK = 25
 
@@ -31,8 +31,8 @@ class Vector(BaseModel, extra="forbid", frozen=True):
     scale: int = Field(default=2_000, ge=100, description="rows of each table")
     seed: int = Field(default=42, description="seed of the data; same seed and scale, same rows")
     dimensions: int = Field(default=64, ge=2, le=2_000, description="numbers in a vector")
-    lists: int = Field(default=20, ge=1, le=32_768, description="IVFFlat: lists the vectors are divided into")
-    probes: int = Field(default=5, ge=1, le=32_768, description="IVFFlat: lists that a search looks into")
+    lists: int = Field(default=40, ge=1, le=32_768, description="IVFFlat: lists the vectors are divided into")
+    probes: int = Field(default=10, ge=1, le=32_768, description="IVFFlat: lists that a search looks into")
     m: int = Field(default=16, ge=2, le=100, description="HNSW: connections of each vector in a layer")
     ef_construction: int = Field(default=64, ge=4, le=1_000, description="HNSW: candidates while building")
     ef_search: int = Field(default=40, ge=1, le=1_000, description="HNSW: candidates while searching")
