@@ -19,6 +19,12 @@ def is_workload(item: Any) -> bool:
     return isinstance(item, pytest.Function) and item.get_closest_marker("stormdb") is not None
 
 
+def workload_name(node: Any) -> str:
+    """A module's name without what makes it a test module."""
+    stem: str = node.path.stem
+    return stem.removeprefix("test_").removesuffix("_test") or stem
+
+
 class Mix:
     """The weighted operations of a marked class, in the order of their definition."""
 

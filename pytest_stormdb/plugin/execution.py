@@ -14,8 +14,7 @@ from ..reports.junit import properties
 from ..result import Result
 from ..run import preflight, run, run_once
 from ..workload import Operation, Workload
-from .collection import arguments_of, mix_of, shared_connection
-from .fixtures import workload_name
+from .collection import arguments_of, mix_of, shared_connection, workload_name
 from .options import marked_options, marked_thresholds, plan_of, thresholds_of, value_of
 from .state import STATE, State, told
 

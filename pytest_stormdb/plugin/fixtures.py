@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from .collection import is_workload
+from .collection import is_workload, workload_name
 from .options import value_of
 from .state import STATE, told
 
 if TYPE_CHECKING:
-    import psycopg
-
+    from ..database.server import Admin
     from ..parameters import Parameters
     from ..result import Result
 
@@ -49,7 +48,7 @@ def _stormdb_schema_dsn(request: pytest.FixtureRequest, stormdb_dsn: str) -> Ite
 
 
 @pytest.fixture(scope="module")
-def stormdb_connection(_stormdb_schema_dsn: str) -> Iterator[psycopg.Connection[Any]]:
+def stormdb_connection(_stormdb_schema_dsn: str) -> Iterator[Admin]:
     """An autocommit connection for set-up and clean-up, in the workload's own schema."""
     from ..database.connect import connect
 
@@ -109,12 +108,6 @@ class Runner:
         from .execution import run_in_hand
 
         return run_in_hand(self._item, function, self._dsn, options)
-
-
-def workload_name(node: Any) -> str:
-    """A module's name without what makes it a test module."""
-    stem: str = node.path.stem
-    return stem.removeprefix("test_").removesuffix("_test") or stem
 
 
 def worker_fixture(function: Callable[..., Any]) -> Any:
