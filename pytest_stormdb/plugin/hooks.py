@@ -26,6 +26,7 @@ _MARKS = (
     " seed, connect): run this function, or this class of operations, as a load test",
     "stormdb_slo(*expressions, operation=None, abort=False): thresholds such as 'p99 < 20ms' that fail the test",
     "stormdb_operation(weight=1): one operation of a class marked stormdb",
+    "stormdb_health(interval=None, timeout=None): a check of the server, a function of a connection",
 )
 _XDIST_NOTE = "disturb each other under pytest-xdist; run them apart: pytest -n0 -m stormdb"
 
