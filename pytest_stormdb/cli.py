@@ -180,9 +180,7 @@ def _importable(workload: PackagedWorkload) -> Iterator[str]:
 def _found(path: Path) -> list[PackagedWorkload]:
     workloads = find_workloads([path])
     if not workloads:
-        raise PlanError(
-            f"{path}: no packaged workload; one is NAME.yaml with a line 'name: NAME', and test_NAME.py"
-        )
+        raise PlanError(f"{path}: no packaged workload; one is NAME.yaml with a line 'name: NAME', and test_NAME.py")
     return workloads
 
 

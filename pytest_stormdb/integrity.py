@@ -243,9 +243,7 @@ def _parsed(checksums: bytes, listing: str) -> tuple[dict[str, str], list[Proble
 def _path(name: bytes, *, escaped: bool) -> str | None:
     parts = re.split(rb"(\\.?)", name) if escaped else [name]
     try:
-        return os.fsdecode(
-            b"".join(_UNESCAPES[part] if escaped and part[:1] == b"\\" else part for part in parts)
-        )
+        return os.fsdecode(b"".join(_UNESCAPES[part] if escaped and part[:1] == b"\\" else part for part in parts))
     except KeyError:
         return None
 

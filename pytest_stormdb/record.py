@@ -7,12 +7,15 @@ import platform
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from .plan import LoadPlan, Stage
 from .stats import RunStatistics
 from .sweep import Point, Sweep
 from .verdict import Validity, Verdict
+
+if TYPE_CHECKING:
+    from .database.health import HealthResult
 
 RunOutcome = Literal["passed", "failed", "inconclusive", "invalid", "error"]
 
@@ -23,18 +26,6 @@ class StageResult:
 
     stage: Stage
     statistics: RunStatistics
-
-
-@dataclass(frozen=True, slots=True)
-class HealthResult:
-    """One health check: ``when`` is ``before``, ``during`` or ``after``; ``at_s`` from the start of the run."""
-
-    check: str
-    when: str
-    ok: bool
-    detail: str
-    duration_s: float = 0.0
-    at_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,8 @@ from typing import Any
 import psycopg
 
 from .database.connect import with_parameters
+from .database.health import HealthCheck, HealthResult, Monitor
+from .database.health import examine as examine_health
 from .database.server import admin_connection, check_free_slots, describe, end_sessions
 from .errors import ServerError
 from .pacing import make_schedule
@@ -25,9 +27,18 @@ from .workers.host import Job, Seat, at_once, make_seat
 from .workers.loop import INTERVAL_NS
 from .workload import Workload
 
+Health = tuple[Sequence[HealthCheck], Sequence[HealthResult]]
+"""The checks of a run, and what they said before it."""
+
 
 def run(
-    workload: Workload, plan: LoadPlan, dsn: str, *, embedded: bool, thresholds: Sequence[Threshold] = ()
+    workload: Workload,
+    plan: LoadPlan,
+    dsn: str,
+    *,
+    embedded: bool,
+    thresholds: Sequence[Threshold] = (),
+    health: Health = ((), ()),
 ) -> RunRecord:
     """Run a workload against the server at ``dsn`` and say what happened. Raises ServerError before it starts."""
     name = f"stormdb {secrets.token_hex(4)}"
@@ -35,14 +46,17 @@ def run(
         preflight(admin, plan)
         server = describe(admin, embedded=embedded)
     before = MachineTime.now()
-    outcome = _work(workload, plan, with_parameters(dsn, application_name=name), name)
+    checks, checked = health
+    monitor = Monitor(checks, dsn)
+    outcome = _work(workload, plan, with_parameters(dsn, application_name=name), name, monitor)
     stolen = MachineTime.now().stolen_since(before)
     _clear_away(dsn, name, outcome)
 
     statistics = _statistics(outcome.whole, outcome.intervals, outcome.elapsed_ns, plan)
     validity = examine(plan, statistics, outcome.vitals, stolen=stolen, dropped=outcome.dropped)
     verdicts = judge(thresholds, Evidence(statistics, outcome.dropped, validity))
-    result, reasons = conclude(outcome, statistics, verdicts, thresholds)
+    after = examine_health([check for check in checks if not check.advisory], dsn, "after")
+    result, reasons = conclude(outcome, statistics, verdicts, thresholds, [*monitor.results, *after])
     return RunRecord(
         nodeid=workload.nodeid,
         workload=workload.name,
@@ -55,6 +69,9 @@ def run(
         stages=tuple(_stages(outcome, plan)),
         verdicts=tuple(verdicts),
         validity=validity,
+        health=(*checked, *monitor.results, *after),
+        version=workload.version,
+        integrity=workload.integrity,
         dropped=outcome.dropped,
         lost=tuple(str(lost) for lost in outcome.lost),
         reasons=tuple(reasons),
@@ -100,14 +117,27 @@ async def _once_async(workload: Workload, seat: Seat) -> None:
         await seat.line.close_async()
 
 
-def _work(workload: Workload, plan: LoadPlan, dsn: str, name: str) -> Outcome:
+def checked_before(checks: Sequence[HealthCheck], dsn: str) -> list[HealthResult]:
+    """The health checks before a run. Raises ServerError naming those that fail."""
+    results = examine_health(checks, dsn, "before")
+    failed = [f"health check {result.check}: {result.detail}" for result in results if _is_failure(result)]
+    if failed:
+        raise ServerError("\n".join(failed))
+    return results
+
+
+def _is_failure(result: HealthResult) -> bool:
+    return not result.ok and not result.advisory
+
+
+def _work(workload: Workload, plan: LoadPlan, dsn: str, name: str, monitor: Monitor) -> Outcome:
     board = Board()
     arrivals = None
     if plan.is_open:
         limit = plan.iterations * plan.workers if plan.iterations is not None else None
         arrivals = Arrivals(board, make_schedule(plan), measured_from_ns=plan.warmup_ns, limit=limit)
     try:
-        return Crew(Job(workload, plan, dsn, name, board, arrivals)).run()
+        return Crew(Job(workload, plan, dsn, name, board, arrivals), monitor.during).run()
     finally:
         if arrivals is not None:
             arrivals.close()
@@ -140,7 +170,11 @@ def _stages(outcome: Outcome, plan: LoadPlan) -> list[StageResult]:
 
 
 def conclude(
-    outcome: Outcome, statistics: RunStatistics, verdicts: Sequence[Verdict], thresholds: Sequence[Threshold]
+    outcome: Outcome,
+    statistics: RunStatistics,
+    verdicts: Sequence[Verdict],
+    thresholds: Sequence[Threshold],
+    health: Sequence[HealthResult] = (),
 ) -> tuple[RunOutcome, list[str]]:
     """What a run came to, and the reasons in one line each, the weightiest first."""
     total = statistics.total
@@ -149,7 +183,14 @@ def conclude(
         reasons.append(f"stopped by {outcome.signal} after {statistics.elapsed_s:.1f} s")
     if reasons:
         return "error", reasons
-    reasons = [verdict.line for verdict in verdicts if verdict.ruling == "fail"]
+    reasons = [
+        f"health check {result.check} failed after the run: {result.detail}"
+        for result in health
+        if _is_failure(result) and result.when == "after"
+    ]
+    if any(_is_failure(result) and result.aborted for result in health):
+        reasons.append("a failed health check ended the run")
+    reasons += [verdict.line for verdict in verdicts if verdict.ruling == "fail"]
     if not total.count:
         reasons.append(f"no iteration succeeded ({total.failures:,} failed)")
     if total.failures and not any(threshold.metric == "errors" for threshold in thresholds):

@@ -134,9 +134,7 @@ health_checks:
 def scaffold(name: str, into: Path) -> Path:
     """Writes a packaged workload to the new folder `into/name`. PlanError for a bad name, or if it exists."""
     if not is_name(name):
-        raise PlanError(
-            f"{name!r} is no name for a workload: letters and digits, joined by - or _, at most 48"
-        )
+        raise PlanError(f"{name!r} is no name for a workload: letters and digits, joined by - or _, at most 48")
     folder = into / name
     if os.path.lexists(folder):
         raise PlanError(f"{folder}: exists already; choose another name, or remove it")

@@ -91,7 +91,7 @@ def check_signature(content: bytes, signature: bytes | None, keyring: Path) -> S
 class _Statuses:
     """The status lines of one call of gpg, as they come."""
 
-    def __init__(self, gpg: object) -> None:  # noqa: ARG002 - as python-gnupg calls it
+    def __init__(self, gpg: object) -> None:
         self.lines: list[tuple[str, str]] = []
 
     def handle_status(self, keyword: str, value: str) -> None:
@@ -109,9 +109,7 @@ def _learn(gpg: Any, home: Path, keys: bytes, keyring: Path) -> None:
     if keys[8:12] == b"KBXf":  # a keybox, which is what gpg 2.1 and later make of any new keyring
         (home / "pubring.kbx").write_bytes(keys)
     elif not any(keyword == "IMPORT_OK" for keyword, _ in gpg.import_keys(keys).lines):
-        raise PlanError(
-            f"keyring {keyring}: holds no OpenPGP public key; make it with 'gpg --export --armor'"
-        )
+        raise PlanError(f"keyring {keyring}: holds no OpenPGP public key; make it with 'gpg --export --armor'")
 
 
 def _judged(lines: Iterable[tuple[str, str]]) -> Signature:

@@ -67,9 +67,7 @@ def _last_name(node: ast.expr) -> str:
 
 def _has_pytestmark(body: list[ast.stmt]) -> bool:
     for node in body:
-        if isinstance(node, ast.Assign) and any(
-            _last_name(target) == "pytestmark" for target in node.targets
-        ):
+        if isinstance(node, ast.Assign) and any(_last_name(target) == "pytestmark" for target in node.targets):
             marks = node.value.elts if isinstance(node.value, ast.List | ast.Tuple) else [node.value]
             return any(_is_mark(mark, "stormdb") for mark in marks)
     return False

@@ -231,6 +231,8 @@ class Workload:
 
     name: str
     nodeid: str
+    version: str | None = None
+    integrity: str | None = None
     operations: tuple[Operation, ...]
     arguments: Mapping[str, object] = field(default_factory=lambda: {"worker": WorkerSlot()})
     is_async: bool = False

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -44,6 +44,12 @@ OPTIONS = (
     Option("slo", "a threshold for every workload, such as 'p99 < 20ms'; repeatable", "EXPR", "linelist"),
     Option("inconclusive", "what an inconclusive or invalid verdict does: warn or fail", "ACTION"),
     Option("json", "write all runs to this file", "FILE"),
+    Option("config", "a configuration file: parameters, database, load, metrics, logging, health checks", "FILE"),
+    Option("path", "a folder of packaged workloads to run, beside the test paths; repeatable", "DIR", "linelist"),
+    Option("checksums", "packaged workloads: off, verify (default) or require", "POLICY"),
+    Option("signatures", "signatures of packaged workloads: off, verify or require", "POLICY"),
+    Option("keyring", "the public keys that signatures are verified with", "FILE"),
+    Option("health-interval", "how often health checks run during a run, such as 30s", "TIME"),
     Option("param", "a parameter of the workloads, as KEY=VALUE; repeatable", "KEY=VALUE", "linelist"),
     Option("smoke", "run each workload once, as a plain test, without load", None, "bool"),
 )
@@ -82,11 +88,16 @@ def ini_file(config: pytest.Config) -> dict[str, Any]:
 def check_early(config: pytest.Config) -> None:
     """Refuse what is wrong on the command line or in the ini file before anything is collected."""
     from ..errors import PlanError
+    from ..parameters import parse_parameters
+    from ..units import parse_duration_ns
 
     try:
         plan_of(config, [])
-        thresholds_of(config, [])
+        thresholds_of(config)
         sweep_of(config)
+        parse_parameters(value_of(config, "param") or [])
+        if value_of(config, "health_interval") is not None:
+            parse_duration_ns(value_of(config, "health_interval"), "--stormdb-health-interval")
     except PlanError as error:
         raise pytest.UsageError(str(error)) from None
     if value_of(config, "inconclusive") not in (None, "warn", "fail"):
@@ -99,8 +110,8 @@ def is_given(config: pytest.Config) -> bool:
     return any(value_of(config, option.key.removeprefix("stormdb_")) not in (None, []) for option in OPTIONS)
 
 
-def plan_of(config: pytest.Config, own: list[tuple[str, Mapping[str, Any]]]) -> LoadPlan:
-    """The plan of a workload whose own options, the strongest first, are ``own``."""
+def plan_of(config: pytest.Config, own: Sequence[tuple[str, Mapping[str, Any]]]) -> LoadPlan:
+    """The plan of a workload whose layers between command line and ini file, the strongest first, are ``own``."""
     from ..plan import make_plan
 
     return make_plan(("command line", command_line(config)), *own, ("ini file", ini_file(config)))
@@ -140,14 +151,14 @@ def marked_thresholds(item: pytest.Item) -> list[Threshold]:
     return thresholds
 
 
-def thresholds_of(config: pytest.Config, own: list[Threshold]) -> list[Threshold]:
+def thresholds_of(config: pytest.Config, *own: Sequence[Threshold]) -> list[Threshold]:
     """The thresholds that hold for a workload: for each metric and operation, those of the strongest source."""
     from ..verdict import Threshold
 
     given = config.getoption("stormdb_slo") or []
     from_ini = config.getini("stormdb_slo") or []
     chosen: list[Threshold] = []
-    for layer in ([Threshold.parse(text) for text in given], own, [Threshold.parse(text) for text in from_ini]):
+    for layer in ([Threshold.parse(text) for text in given], *own, [Threshold.parse(text) for text in from_ini]):
         taken = {(threshold.metric, threshold.operation) for threshold in chosen}
         chosen += [threshold for threshold in layer if (threshold.metric, threshold.operation) not in taken]
     return chosen

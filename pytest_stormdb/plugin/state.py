@@ -14,6 +14,7 @@ from .options import command_line, value_of
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from ..configuration import Configuration
     from ..database.embedded import EmbeddedServer
     from ..record import RunRecord
     from ..sweep import Sweep
@@ -30,6 +31,7 @@ class State:
         self.records: list[RunRecord] = []
         self.sweeps: list[Sweep] = []
         self.unmeasured: list[str] = []
+        self.configuration = _configuration(config)
         self._embedded: EmbeddedServer | None = None
 
     @property
@@ -43,9 +45,11 @@ class State:
 
     def target_dsn(self) -> str:
         """The target's connection string; the embedded server starts when it is first asked for."""
-        from ..database.target import choose
+        from ..database.target import choose, joined
 
-        target = choose(value_of(self.config, "dsn"), os.environ)
+        database = self.configuration.database if self.configuration is not None else None
+        configured = None if database is None else joined(database.dsn, database.connection_options())
+        target = choose(value_of(self.config, "dsn"), os.environ, configured)
         return target.dsn if target is not None else self._start_embedded()
 
     def is_embedded(self, dsn: str) -> bool:
@@ -59,6 +63,13 @@ class State:
         if self._embedded is not None:
             self._embedded.stop()
 
+    def configuration_of(self, workload: str) -> Configuration | None:
+        """The configuration file, where it is for this workload or for any."""
+        found = self.configuration
+        if found is None or found.plugin is None or _plain(found.plugin) == _plain(workload):
+            return found
+        return None
+
     def _start_embedded(self) -> str:
         from ..database.embedded import EmbeddedServer
 
@@ -67,6 +78,22 @@ class State:
             most = max(_EMBEDDED_CONNECTIONS, int(given) + _SPARE_CONNECTIONS)
             self._embedded = EmbeddedServer.start(max_connections=most)
         return self._embedded.dsn
+
+
+def _plain(name: str) -> str:
+    return name.replace("-", "_").lower()
+
+
+def _configuration(config: pytest.Config) -> Configuration | None:
+    path = value_of(config, "config")
+    if path is None:
+        return None
+    from ..configuration import load_configuration
+
+    try:
+        return load_configuration(config.invocation_params.dir / path, os.environ)
+    except StormDBError as error:
+        raise pytest.UsageError(f"--stormdb-config: {error}") from None
 
 
 STATE = pytest.StashKey[State]()

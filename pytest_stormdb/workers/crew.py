@@ -57,6 +57,10 @@ def layout(plan: LoadPlan, *, is_async: bool) -> list[list[int]]:
 CAN_FORK_AFFINITY = hasattr(os, "sched_getaffinity")
 
 
+Alongside = Callable[[Callable[[], None]], contextlib.AbstractContextManager[None]]
+"""What goes on beside a run, from its start to its end; it is given the way to stop the run."""
+
+
 @dataclass(slots=True)
 class Outcome:
     """Everything a crew brought home. ``elapsed_ns`` runs from the end of the warm-up to the last worker's end."""
@@ -91,8 +95,9 @@ class _Host:
 class Crew:
     """The hosts of one run. ``run`` may be called once."""
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: Job, alongside: Alongside) -> None:
         self._job = job
+        self._alongside = alongside
         self._hosts: list[_Host] = []
         self._ready = 0
         self._ended_ns = 0
@@ -105,7 +110,8 @@ class Crew:
                 self._launch()
                 self._collect(until_ready=True)
                 if self._all_ready():
-                    self._collect_run(self._start())
+                    with self._alongside(self.stop):
+                        self._collect_run(self._start())
         finally:
             self._end()
         return self._outcome
