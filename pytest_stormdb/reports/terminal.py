@@ -40,7 +40,8 @@ def _names(record: RunRecord) -> list[str]:
     operations = record.statistics.operations
     whole = [name for name, figures in operations.items() if not figures.tally.is_part]
     parts = [f"  {name}" for name, figures in operations.items() if figures.tally.is_part]
-    return whole + parts + (["all"] if len(whole) > 1 else [])
+    stages = [stage.stage.label for stage in record.stages]
+    return stages + whole + parts + (["all"] if len(whole) > 1 else [])
 
 
 def _load(record: RunRecord) -> str:
@@ -98,8 +99,8 @@ def _judgement(record: RunRecord) -> Iterator[Line]:
     for name, metric in sorted(record.statistics.metrics.items()):
         yield Line(f"  {name}: {metric.value:.4g}")
     if record.statistics.total.tally.retries or record.statistics.reconnects:
-        retries = format_count(record.statistics.total.tally.retries)
-        yield Line(f"  {retries} retries, {format_count(record.statistics.reconnects)} reconnects")
+        retries = _counted(record.statistics.total.tally.retries, "retry", "retries")
+        yield Line(f"  {retries}, {_counted(record.statistics.reconnects, 'reconnect', 'reconnects')}")
     for verdict in record.verdicts:
         tone: Literal["good", "bad", "doubtful"] = "doubtful"
         if verdict.ruling in ("pass", "fail"):
@@ -115,6 +116,10 @@ def _judgement(record: RunRecord) -> Iterator[Line]:
     for reason in record.reasons:
         if reason not in missed:
             yield Line(f"  {reason}", "bad" if record.outcome in ("failed", "error") else "doubtful")
+
+
+def _counted(count: int, one: str, many: str) -> str:
+    return f"{format_count(count)} {one if count == 1 else many}"
 
 
 def _identity(server: ServerFacts) -> Iterator[Line]:
