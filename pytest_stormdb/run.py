@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import secrets
-from collections.abc import Sequence
-from typing import Any
-
-import psycopg
+from collections.abc import Callable, Iterator, Sequence
 
 from .database.connect import with_parameters
 from .database.health import HealthCheck, HealthResult, Monitor
 from .database.health import examine as examine_health
-from .database.server import admin_connection, check_free_slots, describe, end_sessions
+from .database.server import Admin, admin_connection, check_free_slots, describe, end_sessions
 from .errors import ServerError
+from .exporters import Exporters
+from .logs import context
 from .pacing import make_schedule
 from .plan import LoadPlan
 from .record import RunOutcome, RunRecord, ServerFacts, StageResult
@@ -22,10 +22,14 @@ from .stats import RunStatistics, Snapshot, statistics_of
 from .validity import MachineTime, examine
 from .verdict import Evidence, Threshold, Verdict, judge
 from .workers.board import Arrivals, Board
-from .workers.crew import CAN_FORK, Crew, Outcome, layout
+from .workers.crew import CAN_FORK, Alongside, Crew, Outcome, Tick, layout
 from .workers.host import Job, Seat, at_once, make_seat
 from .workers.loop import INTERVAL_NS
 from .workload import Workload
+
+_log = logging.getLogger("stormdb")
+
+NO_EXPORTERS = Exporters([], 3600.0)
 
 Health = tuple[Sequence[HealthCheck], Sequence[HealthResult]]
 """The checks of a run, and what they said before it."""
@@ -39,6 +43,7 @@ def run(
     embedded: bool,
     thresholds: Sequence[Threshold] = (),
     health: Health = ((), ()),
+    exporters: Exporters = NO_EXPORTERS,
 ) -> RunRecord:
     """Run a workload against the server at ``dsn`` and say what happened. Raises ServerError before it starts."""
     name = f"stormdb {secrets.token_hex(4)}"
@@ -48,7 +53,14 @@ def run(
     before = MachineTime.now()
     checks, checked = health
     monitor = Monitor(checks, dsn)
-    outcome = _work(workload, plan, with_parameters(dsn, application_name=name), name, monitor)
+
+    @contextlib.contextmanager
+    def alongside(stop: Callable[[], None]) -> Iterator[Tick]:
+        with monitor.during(stop), exporters.during(workload, plan) as tick:
+            yield tick
+
+    _log.info("run started", extra=context(workload.name))
+    outcome = _work(workload, plan, with_parameters(dsn, application_name=name), name, alongside)
     stolen = MachineTime.now().stolen_since(before)
     _clear_away(dsn, name, outcome)
 
@@ -57,6 +69,7 @@ def run(
     verdicts = judge(thresholds, Evidence(statistics, outcome.dropped, validity))
     after = examine_health([check for check in checks if not check.advisory], dsn, "after")
     result, reasons = conclude(outcome, statistics, verdicts, thresholds, [*monitor.results, *after])
+    _log_conclusion(workload, result, verdicts, [*monitor.results, *after])
     return RunRecord(
         nodeid=workload.nodeid,
         workload=workload.name,
@@ -82,7 +95,7 @@ def run(
     )
 
 
-def preflight(admin: psycopg.Connection[Any], plan: LoadPlan) -> None:
+def preflight(admin: Admin, plan: LoadPlan) -> None:
     """What must hold on the server before any worker starts. Raises ServerError."""
     if plan.connect:
         check_free_slots(admin, plan.workers)
@@ -130,14 +143,14 @@ def _is_failure(result: HealthResult) -> bool:
     return not result.ok and not result.advisory
 
 
-def _work(workload: Workload, plan: LoadPlan, dsn: str, name: str, monitor: Monitor) -> Outcome:
+def _work(workload: Workload, plan: LoadPlan, dsn: str, name: str, alongside: Alongside) -> Outcome:
     board = Board()
     arrivals = None
     if plan.is_open:
         limit = plan.iterations * plan.workers if plan.iterations is not None else None
         arrivals = Arrivals(board, make_schedule(plan), measured_from_ns=plan.warmup_ns, limit=limit)
     try:
-        return Crew(Job(workload, plan, dsn, name, board, arrivals), monitor.during).run()
+        return Crew(Job(workload, plan, dsn, name, board, arrivals), alongside).run()
     finally:
         if arrivals is not None:
             arrivals.close()
@@ -148,7 +161,7 @@ def _clear_away(dsn: str, name: str, outcome: Outcome) -> None:
     """A worker that died in the middle of a statement leaves its session running on the server."""
     if not outcome.lost:
         return
-    with contextlib.suppress(ServerError, psycopg.Error), admin_connection(dsn) as admin:
+    with contextlib.suppress(ServerError), admin_connection(dsn) as admin:
         end_sessions(admin, name)
 
 
@@ -204,6 +217,18 @@ def conclude(
         if lines:
             return result, lines  # type: ignore[return-value]
     return "passed", []
+
+
+def _log_conclusion(
+    workload: Workload, result: RunOutcome, verdicts: Sequence[Verdict], health: Sequence[HealthResult]
+) -> None:
+    origin = context(workload.name)
+    for check in health:
+        if _is_failure(check):
+            _log.warning("health check %s failed %s the run: %s", check.check, check.when, check.detail, extra=origin)
+    for verdict in verdicts:
+        _log.info("threshold %s: %s", verdict.ruling, verdict.line, extra=origin)
+    _log.info("run %s", result, extra=origin)
 
 
 def _errors(statistics: RunStatistics) -> str:

@@ -57,12 +57,19 @@ def run_item(item: pytest.Function) -> None:
     if state.why_unmeasured is not None:
         _run_unmeasured(item, state, workload, plan, dsn)
         return
+    state.start_outputs()
     plans = _swept(plan, sweep_of(item.config)) or [plan]
     records = []
     for each in plans:
         with told():
             record = run(
-                workload, each, dsn, embedded=state.is_embedded(dsn), thresholds=thresholds, health=item.stash[_HEALTH]
+                workload,
+                each,
+                dsn,
+                embedded=state.is_embedded(dsn),
+                thresholds=thresholds,
+                health=item.stash[_HEALTH],
+                exporters=state.exporters,
             )
         records.append(record)
         _keep(item, state, records[-1])
@@ -94,7 +101,16 @@ def run_in_hand(item: pytest.Item, function: Callable[..., Any], dsn: str, optio
         checks = health_checks_for(item)
         health = checks, checked_before(checks, dsn)
         thresholds = thresholds_of(item.config)
-        record = run(workload, plan, dsn, embedded=state.is_embedded(dsn), thresholds=thresholds, health=health)
+        state.start_outputs()
+        record = run(
+            workload,
+            plan,
+            dsn,
+            embedded=state.is_embedded(dsn),
+            thresholds=thresholds,
+            health=health,
+            exporters=state.exporters,
+        )
     _keep(item, state, record)
     _raise_interruption(item, record)
     if record.outcome == "error" or (record.verdicts and record.outcome == "failed" and _missed(record)):

@@ -51,6 +51,7 @@ OPTIONS = (
     Option("keyring", "the public keys that signatures are verified with", "FILE"),
     Option("health-interval", "how often health checks run during a run, such as 30s", "TIME"),
     Option("param", "a parameter of the workloads, as KEY=VALUE; repeatable", "KEY=VALUE", "linelist"),
+    Option("prometheus", "serve the counts of the run in progress, for Prometheus, at this address", "[HOST:]PORT"),
     Option("smoke", "run each workload once, as a plain test, without load", None, "bool"),
 )
 
