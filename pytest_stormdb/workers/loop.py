@@ -257,7 +257,7 @@ class Loop:
             except BaseException as error:
                 value = self._retry(call, error, state) if retries else Failed(error)
             finished = perf_counter_ns()
-            if value is None and not is_open and line.is_clean():
+            if value is None and not is_open and not self._retries and line.is_clean():
                 append(finished - started)
                 continue
             self._settle(Sample(name, turn if is_open else started, started, finished), value)
@@ -290,7 +290,7 @@ class Loop:
             except BaseException as error:
                 value = await self._retry_async(call, error, state) if retries else Failed(error)
             finished = perf_counter_ns()
-            if value is None and not is_open and line.is_clean():
+            if value is None and not is_open and not self._retries and line.is_clean():
                 append(finished - started)
                 continue
             self._settle(Sample(name, turn if is_open else started, started, finished), value)
