@@ -48,7 +48,7 @@ def all_tables_are_filled(conn: psycopg.Connection[Any]) -> None:
 @pytest.mark.stormdb_health
 def stock_is_never_negative(conn: psycopg.Connection[Any]) -> None:
     """What is sold was there."""
-    assert conn.execute(INVARIANTS["no product has a negative stock"]).fetchall() == []
+    assert conn.execute(INVARIANTS["no product has a negative stock"].encode()).fetchall() == []
 
 
 # The weights of the two mixins add up to 75 and 25: a mix of both is 75 % reads and 25 % writes.
