@@ -1,10 +1,5 @@
-"""What the project's own tests share."""
+"""What every test of the project has: pytester, which runs pytest in pytest."""
 
 from __future__ import annotations
 
-from hypothesis import settings
-
 pytest_plugins = ["pytester"]
-
-settings.register_profile("stormdb", deadline=None)  # these machines are noisy; a deadline would only flake
-settings.load_profile("stormdb")

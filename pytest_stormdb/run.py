@@ -7,14 +7,11 @@ import contextlib
 import logging
 import secrets
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
-
-import psycopg
 
 from .database.connect import with_parameters
 from .database.health import HealthCheck, HealthResult, Monitor
 from .database.health import examine as examine_health
-from .database.server import admin_connection, check_free_slots, describe, end_sessions
+from .database.server import Admin, admin_connection, check_free_slots, describe, end_sessions
 from .errors import ServerError
 from .exporters import Exporters
 from .logs import context
@@ -98,7 +95,7 @@ def run(
     )
 
 
-def preflight(admin: psycopg.Connection[Any], plan: LoadPlan) -> None:
+def preflight(admin: Admin, plan: LoadPlan) -> None:
     """What must hold on the server before any worker starts. Raises ServerError."""
     if plan.connect:
         check_free_slots(admin, plan.workers)
@@ -164,7 +161,7 @@ def _clear_away(dsn: str, name: str, outcome: Outcome) -> None:
     """A worker that died in the middle of a statement leaves its session running on the server."""
     if not outcome.lost:
         return
-    with contextlib.suppress(ServerError, psycopg.Error), admin_connection(dsn) as admin:
+    with contextlib.suppress(ServerError), admin_connection(dsn) as admin:
         end_sessions(admin, name)
 
 

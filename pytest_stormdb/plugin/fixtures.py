@@ -15,8 +15,7 @@ from .planning import check_server, workload_name
 from .state import STATE, told
 
 if TYPE_CHECKING:
-    import psycopg
-
+    from ..database.server import Admin
     from ..parameters import Parameters
     from ..result import Result
 
@@ -51,7 +50,7 @@ def _stormdb_schema_dsn(request: pytest.FixtureRequest, stormdb_dsn: str) -> Ite
 
 
 @pytest.fixture(scope="module")
-def stormdb_connection(_stormdb_schema_dsn: str) -> Iterator[psycopg.Connection[Any]]:
+def stormdb_connection(_stormdb_schema_dsn: str) -> Iterator[Admin]:
     """An autocommit connection for set-up and clean-up, in the workload's own schema."""
     from ..database.connect import connect
 
