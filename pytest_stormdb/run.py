@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from .database.connect import with_parameters
+from .database.health import HealthCheck, HealthResult, Monitor
+from .database.health import examine as examine_health
 from .database.server import Admin, admin_connection, check_free_slots, describe, end_sessions
 from .errors import ServerError
+from .exporters import Exporters
+from .logs import context
 from .pacing import make_schedule
 from .plan import LoadPlan
 from .record import RunOutcome, RunRecord, ServerFacts, StageResult
@@ -17,14 +22,28 @@ from .stats import RunStatistics, Snapshot, statistics_of
 from .validity import MachineTime, examine
 from .verdict import Evidence, Threshold, Verdict, judge
 from .workers.board import Arrivals, Board
-from .workers.crew import CAN_FORK, Crew, Outcome, layout
+from .workers.crew import CAN_FORK, Alongside, Crew, Outcome, Tick, layout
 from .workers.host import Job, Seat, at_once, make_seat
 from .workers.loop import INTERVAL_NS
 from .workload import Workload
 
+_log = logging.getLogger("stormdb")
+
+NO_EXPORTERS = Exporters([], 3600.0)
+
+Health = tuple[Sequence[HealthCheck], Sequence[HealthResult]]
+"""The checks of a run, and what they said before it."""
+
 
 def run(
-    workload: Workload, plan: LoadPlan, dsn: str, *, embedded: bool, thresholds: Sequence[Threshold] = ()
+    workload: Workload,
+    plan: LoadPlan,
+    dsn: str,
+    *,
+    embedded: bool,
+    thresholds: Sequence[Threshold] = (),
+    health: Health = ((), ()),
+    exporters: Exporters = NO_EXPORTERS,
 ) -> RunRecord:
     """Run a workload against the server at ``dsn`` and say what happened. Raises ServerError before it starts."""
     name = f"stormdb {secrets.token_hex(4)}"
@@ -32,14 +51,25 @@ def run(
         preflight(admin, plan)
         server = describe(admin, embedded=embedded)
     before = MachineTime.now()
-    outcome = _work(workload, plan, with_parameters(dsn, application_name=name), name)
+    checks, checked = health
+    monitor = Monitor(checks, dsn)
+
+    @contextlib.contextmanager
+    def alongside(stop: Callable[[], None]) -> Iterator[Tick]:
+        with monitor.during(stop), exporters.during(workload, plan) as tick:
+            yield tick
+
+    _log.info("run started", extra=context(workload.name))
+    outcome = _work(workload, plan, with_parameters(dsn, application_name=name), name, alongside)
     stolen = MachineTime.now().stolen_since(before)
     _clear_away(dsn, name, outcome)
 
     statistics = _statistics(outcome.whole, outcome.intervals, outcome.elapsed_ns, plan)
     validity = examine(plan, statistics, outcome.vitals, stolen=stolen, dropped=outcome.dropped)
     verdicts = judge(thresholds, Evidence(statistics, outcome.dropped, validity))
-    result, reasons = conclude(outcome, statistics, verdicts, thresholds)
+    after = examine_health([check for check in checks if not check.advisory], dsn, "after")
+    result, reasons = conclude(outcome, statistics, verdicts, thresholds, [*monitor.results, *after])
+    _log_conclusion(workload, result, verdicts, [*monitor.results, *after])
     return RunRecord(
         nodeid=workload.nodeid,
         workload=workload.name,
@@ -52,6 +82,9 @@ def run(
         stages=tuple(_stages(outcome, plan)),
         verdicts=tuple(verdicts),
         validity=validity,
+        health=(*checked, *monitor.results, *after),
+        version=workload.version,
+        integrity=workload.integrity,
         dropped=outcome.dropped,
         lost=tuple(str(lost) for lost in outcome.lost),
         reasons=tuple(reasons),
@@ -97,14 +130,27 @@ async def _once_async(workload: Workload, seat: Seat) -> None:
         await seat.line.close_async()
 
 
-def _work(workload: Workload, plan: LoadPlan, dsn: str, name: str) -> Outcome:
+def checked_before(checks: Sequence[HealthCheck], dsn: str) -> list[HealthResult]:
+    """The health checks before a run. Raises ServerError naming those that fail."""
+    results = examine_health(checks, dsn, "before")
+    failed = [f"health check {result.check}: {result.detail}" for result in results if _is_failure(result)]
+    if failed:
+        raise ServerError("\n".join(failed))
+    return results
+
+
+def _is_failure(result: HealthResult) -> bool:
+    return not result.ok and not result.advisory
+
+
+def _work(workload: Workload, plan: LoadPlan, dsn: str, name: str, alongside: Alongside) -> Outcome:
     board = Board()
     arrivals = None
     if plan.is_open:
         limit = plan.iterations * plan.workers if plan.iterations is not None else None
         arrivals = Arrivals(board, make_schedule(plan), measured_from_ns=plan.warmup_ns, limit=limit)
     try:
-        return Crew(Job(workload, plan, dsn, name, board, arrivals)).run()
+        return Crew(Job(workload, plan, dsn, name, board, arrivals), alongside).run()
     finally:
         if arrivals is not None:
             arrivals.close()
@@ -137,7 +183,11 @@ def _stages(outcome: Outcome, plan: LoadPlan) -> list[StageResult]:
 
 
 def conclude(
-    outcome: Outcome, statistics: RunStatistics, verdicts: Sequence[Verdict], thresholds: Sequence[Threshold]
+    outcome: Outcome,
+    statistics: RunStatistics,
+    verdicts: Sequence[Verdict],
+    thresholds: Sequence[Threshold],
+    health: Sequence[HealthResult] = (),
 ) -> tuple[RunOutcome, list[str]]:
     """What a run came to, and the reasons in one line each, the weightiest first."""
     total = statistics.total
@@ -146,7 +196,14 @@ def conclude(
         reasons.append(f"stopped by {outcome.signal} after {statistics.elapsed_s:.1f} s")
     if reasons:
         return "error", reasons
-    reasons = [verdict.line for verdict in verdicts if verdict.ruling == "fail"]
+    reasons = [
+        f"health check {result.check} failed after the run: {result.detail}"
+        for result in health
+        if _is_failure(result) and result.when == "after"
+    ]
+    if any(_is_failure(result) and result.aborted for result in health):
+        reasons.append("a failed health check ended the run")
+    reasons += [verdict.line for verdict in verdicts if verdict.ruling == "fail"]
     if not total.count:
         reasons.append(f"no iteration succeeded ({total.failures:,} failed)")
     if total.failures and not any(threshold.metric == "errors" for threshold in thresholds):
@@ -160,6 +217,18 @@ def conclude(
         if lines:
             return result, lines  # type: ignore[return-value]
     return "passed", []
+
+
+def _log_conclusion(
+    workload: Workload, result: RunOutcome, verdicts: Sequence[Verdict], health: Sequence[HealthResult]
+) -> None:
+    origin = context(workload.name)
+    for check in health:
+        if _is_failure(check):
+            _log.warning("health check %s failed %s the run: %s", check.check, check.when, check.detail, extra=origin)
+    for verdict in verdicts:
+        _log.info("threshold %s: %s", verdict.ruling, verdict.line, extra=origin)
+    _log.info("run %s", result, extra=origin)
 
 
 def _errors(statistics: RunStatistics) -> str:

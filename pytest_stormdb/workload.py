@@ -7,6 +7,7 @@ import random
 import traceback
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, AsyncExitStack
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import partial
 from time import perf_counter_ns
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
     from .database.statement import AsyncStatement, Statement
 
 MAX_EXAMPLE_CHARS = 500
+
+
+CURRENT: ContextVar[Worker | None] = ContextVar("stormdb_worker", default=None)
+"""The worker that the running code belongs to, thread or task; log records name it."""
 
 
 class Metrics:
@@ -66,6 +71,7 @@ class Worker:
         self._recorder = recorder
         self._is_async = is_async
         self._part: str | None = None
+        self._operation: str | None = None
 
     def __getattr__(self, name: str) -> Any:
         if name == "conn":
@@ -74,6 +80,11 @@ class Worker:
 
     def __repr__(self) -> str:
         return f"<Worker {self.id} of {self.count}>"
+
+    @property
+    def current_operation(self) -> str | None:
+        """The part, or else the operation, that is under way."""
+        return self._part or self._operation
 
     def prepare(self, sql: str) -> Statement | AsyncStatement | Any:
         """A server-side prepared statement with ``$1`` placeholders; awaitable calls in an async worker.
@@ -239,6 +250,8 @@ class Workload:
 
     name: str
     nodeid: str
+    version: str | None = None
+    integrity: str | None = None
     operations: tuple[Operation, ...]
     arguments: Mapping[str, object] = field(default_factory=lambda: {"worker": WorkerSlot()})
     is_async: bool = False

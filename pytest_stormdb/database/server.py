@@ -54,6 +54,12 @@ def describe(conn: psycopg.Connection[Any], *, embedded: bool) -> Server:
     )
 
 
+def available_extensions(conn: psycopg.Connection[Any]) -> Mapping[str, str]:
+    """The extensions a server could create, each with its version: the installed one's where it is created."""
+    rows = conn.execute("SELECT name, coalesce(installed_version, default_version) FROM pg_available_extensions")
+    return dict(rows.fetchall())
+
+
 def check_free_slots(conn: psycopg.Connection[Any], needed: int) -> None:
     """Raise ServerError when the server has fewer free connection slots than a run's workers need."""
     row = conn.execute(

@@ -19,12 +19,6 @@ def is_workload(item: Any) -> bool:
     return isinstance(item, pytest.Function) and item.get_closest_marker("stormdb") is not None
 
 
-def workload_name(node: Any) -> str:
-    """A module's name without what makes it a test module."""
-    stem: str = node.path.stem
-    return stem.removeprefix("test_").removesuffix("_test") or stem
-
-
 class Mix:
     """The weighted operations of a marked class, in the order of their definition."""
 
@@ -71,6 +65,13 @@ def _weights(owner: type) -> list[tuple[str, float]]:
 def _marks(thing: object) -> list[pytest.Mark]:
     marks = getattr(thing, "pytestmark", [])
     return list(marks) if isinstance(marks, list) else [getattr(marks, "mark", marks)]
+
+
+def health_mark(thing: object) -> pytest.Mark | None:
+    """The stormdb_health mark of a function, where it has one."""
+    if not inspect.isfunction(thing):
+        return None
+    return next((mark for mark in _marks(thing) if mark.name == "stormdb_health"), None)
 
 
 def mix_of(thing: object) -> Mix | None:

@@ -57,6 +57,12 @@ def layout(plan: LoadPlan, *, is_async: bool) -> list[list[int]]:
 CAN_FORK_AFFINITY = hasattr(os, "sched_getaffinity")
 
 
+Tick = Callable[[Snapshot], None]
+Alongside = Callable[[Callable[[], None]], contextlib.AbstractContextManager[Tick]]
+"""What goes on beside a run, from its start to its end: it is given the way to stop the run, and gives what to call,
+several times a second, with all that was counted so far."""
+
+
 @dataclass(slots=True)
 class Outcome:
     """Everything a crew brought home. ``elapsed_ns`` runs from the end of the warm-up to the last worker's end."""
@@ -91,8 +97,10 @@ class _Host:
 class Crew:
     """The hosts of one run. ``run`` may be called once."""
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: Job, alongside: Alongside) -> None:
         self._job = job
+        self._alongside = alongside
+        self._tick: Tick = lambda snapshot: None
         self._hosts: list[_Host] = []
         self._ready = 0
         self._ended_ns = 0
@@ -105,7 +113,8 @@ class Crew:
                 self._launch()
                 self._collect(until_ready=True)
                 if self._all_ready():
-                    self._collect_run(self._start())
+                    with self._alongside(self.stop) as self._tick:
+                        self._collect_run(self._start())
         finally:
             self._end()
         return self._outcome
@@ -177,6 +186,7 @@ class Crew:
                 self._receive(by_connection[cast("Connection[Any, Any]", connection)])
             for host in live:
                 self._look_after(host, limit_s)
+            self._tick(self._outcome.whole)
 
     def _receive(self, host: _Host) -> None:
         try:

@@ -14,7 +14,7 @@ from typing import Any, Protocol, TypeVar
 from ..errors import StormDBError, WorkloadError
 from ..plan import LoadPlan
 from ..stats import Recorder
-from ..workload import Resources, Worker, Workload
+from ..workload import CURRENT, Resources, Worker, Workload
 from .board import Arrivals, Board
 from .line import Line, NoLine
 from .loop import Interrupted, Loop
@@ -157,6 +157,7 @@ def _run_all(job: Job, seats: Sequence[Seat], start_ns: int, outlet: Outlet) -> 
 
 
 def _run(job: Job, seat: Seat, start_ns: int, outlet: Outlet) -> None:
+    CURRENT.set(seat.worker)
     try:
         seat.loop.run(start_ns)
     except Interrupted:
@@ -228,6 +229,7 @@ async def _run_all_async(job: Job, seats: Sequence[Seat], start_ns: int, outlet:
 
 
 async def _run_async(job: Job, seat: Seat, start_ns: int, outlet: Outlet) -> None:
+    CURRENT.set(seat.worker)
     try:
         await seat.loop.run_async(start_ns, _sleep_until)
     except Interrupted:

@@ -292,13 +292,13 @@ class Loop:
                 self.waiting = False
 
     def _first(self) -> tuple[str, Callable[[], Any], Callable[[int], None]]:
-        name = self._workload.operations[0].name
+        name = self.worker._operation = self._workload.operations[0].name
         return name, self.calls[0], self._recorder.buffers(name).service.append
 
     def _draw(self) -> tuple[str, Callable[[], Any], Callable[[int], None]]:
         """The next operation of the mix, by weight, from a stream of its own."""
         index = bisect(self._weights, self._draws.random() * self._weights[-1])
-        name = self._workload.operations[index].name
+        name = self.worker._operation = self._workload.operations[index].name
         return name, self.calls[index], self._recorder.buffers(name).service.append
 
     # -- outcomes ----------------------------------------------------------------------------------------------

@@ -17,6 +17,8 @@ from multiprocessing.connection import Connection, Pipe
 from typing import Any, TextIO
 
 from ..errors import WorkloadError
+from ..logs import context
+from ..workload import CURRENT
 from .host import Job, serve
 from .messages import Broken, Go, Logged, Message, Printed, Warned
 from .watch import accept_interrupts
@@ -90,7 +92,7 @@ def _live(job: Job, ids: Sequence[int], connection: Connection[Any, Any], parent
     outlet = PipeOutlet(connection, lambda: os._exit(1))
     if len(ids) == 1:
         accept_interrupts()
-    with _carried_over(outlet.send):
+    with _carried_over(outlet.send, job.workload.name):
         try:
             serve(job, ids, outlet)
         except BaseException as error:
@@ -108,11 +110,11 @@ def _die_with(parent: int) -> None:
 
 
 @contextlib.contextmanager
-def _carried_over(send: Callable[[Message], None]) -> Any:
+def _carried_over(send: Callable[[Message], None], workload: str) -> Any:
     """Carry text, log records and warnings over to the parent, where pytest captures them."""
     out, err = _Carrier("stdout", send), _Carrier("stderr", send)
     root = logging.getLogger()
-    root.handlers = [_LogCarrier(send)]
+    root.handlers = [_LogCarrier(send, workload)]
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), warnings.catch_warnings():
         warnings.showwarning = _warning_carrier(send)
         try:
@@ -155,11 +157,15 @@ class _Carrier(io.TextIOBase):
 class _LogCarrier(logging.Handler):
     """Sends records to the parent, formatted, since their arguments may not survive the way."""
 
-    def __init__(self, send: Callable[[Message], None]) -> None:
+    def __init__(self, send: Callable[[Message], None], workload: str) -> None:
         super().__init__()
         self._carry = send
+        self._workload = workload
 
     def emit(self, record: logging.LogRecord) -> None:
+        worker = CURRENT.get()
+        origin = (worker.id, worker.current_operation) if worker is not None else (None, None)
+        vars(record).update(context(self._workload, *origin))
         try:
             record.msg, record.args = record.getMessage(), None
             if record.exc_info:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from pytest_stormdb.database.health import HealthResult
 from pytest_stormdb.plan import make_plan
-from pytest_stormdb.record import HealthResult, RunRecord, ServerFacts, StageResult
+from pytest_stormdb.record import RunRecord, ServerFacts, StageResult
 from pytest_stormdb.sample import Failure, Sample
 from pytest_stormdb.stats import Recorder, RunStatistics, Snapshot, statistics_of
 from pytest_stormdb.verdict import Evidence, Threshold, Validity, judge
