@@ -142,6 +142,7 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     unmeasured = _unmeasured(terminalreporter)
     if config.getoption("no_summary", False) or not (state.records or unmeasured):
         return
+    terminalreporter.ensure_newline()
     terminalreporter.section("stormdb")
     if state.records:
         from ..reports.terminal import lines

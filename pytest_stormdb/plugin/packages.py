@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 import ast
+import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from types import CodeType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
-from ..discovery import PackagedWorkload, find_workloads, recognise
 from ..errors import StormDBError, WorkloadError
 from .options import value_of
 
 if TYPE_CHECKING:
+    from ..discovery import PackagedWorkload
     from ..metadata import Metadata
     from ..verified import VerifiedFinder
 
 _POLICIES = ("off", "verify", "require")
 
 
-@dataclass(frozen=True, slots=True)
-class Package:
+class Package(NamedTuple):
     """A packaged workload and what was found about it; one with ``refusals`` is not imported."""
 
     workload: PackagedWorkload
@@ -87,6 +86,10 @@ class Packages:
 
     def _on_path(self) -> Iterator[PackagedWorkload]:
         given = value_of(self._config, "path") or []
+        if not given:
+            return
+        from ..discovery import find_workloads
+
         roots = [self._config.invocation_params.dir / root for root in given]
         try:
             workloads = find_workloads(roots)
@@ -103,6 +106,10 @@ class Packages:
         return policy
 
     def _examined(self, folder: Path) -> Package | None:
+        if not _may_hold_one(folder):
+            return None
+        from ..discovery import PackagedWorkload, recognise
+
         try:
             workload = recognise(folder)
             if workload is None:
@@ -148,6 +155,15 @@ class Packages:
         if path.stem == "conftest" or path.stem.startswith("test_") or path.stem.endswith("_test"):
             rewrite_asserts(tree, source, str(path), self._config)
         return compile(tree, str(path), "exec", dont_inherit=True)
+
+
+def _may_hold_one(folder: Path) -> bool:
+    """A look at the names in a folder: most hold no packaged workload, and should not cost an import."""
+    try:
+        with os.scandir(folder) as entries:
+            return any(entry.name.endswith((".yaml", ".sha256")) for entry in entries)
+    except OSError:
+        return False
 
 
 class RefusedWorkload(pytest.Collector):
