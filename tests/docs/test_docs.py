@@ -114,7 +114,9 @@ def test_reference_has_every_name_that_a_report_writes(module: str) -> None:
 def test_reference_has_every_fixture_mark_and_metric() -> None:
     """Each fixture, each mark and each metric of thresholds stands in the reference."""
     hooks = (ROOT / "pytest_stormdb" / "plugin" / "hooks.py").read_text(encoding="utf-8")
-    fixtures = re.findall(r"^    ([a-z]\w+),$", hooks[hooks.index("from .fixtures") : hooks.index("from .options")], re.M)
+    fixtures = re.findall(
+        r"^    ([a-z]\w+),$", hooks[hooks.index("from .fixtures") : hooks.index("from .options")], re.M
+    )
     marks = re.findall(r'^    "(stormdb\w*)\(', hooks, re.M)
     metrics = ["min", "mean", "p50", "max", "throughput", "errors", "retries", "dropped", "reconnects", "metrics.NAME"]
     assert len(fixtures) >= 6
