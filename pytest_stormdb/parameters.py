@@ -15,9 +15,10 @@ Model = TypeVar("Model")
 class Parameters(Mapping[str, Any]):
     """The raw parameters; called with a pydantic model (or any class of keywords), the checked ones."""
 
-    def __init__(self, values: Mapping[str, Any], source: str = "parameters") -> None:
+    def __init__(self, values: Mapping[str, Any], source: str, places: Mapping[str, str]) -> None:
         self._values = dict(values)
         self._source = source
+        self._places = places
 
     def __getitem__(self, name: str) -> Any:
         return self._values[name]
@@ -46,7 +47,7 @@ class Parameters(Mapping[str, Any]):
         for detail in details():
             where = ".".join(str(part) for part in detail["loc"])
             given = f", not {detail['input']!r}" if where in self._values else ""
-            yield f"{self._source}: {where}: {detail['msg']}{given}"
+            yield f"{self._places.get(where, self._source)}: parameter {where}: {detail['msg']}{given}"
 
 
 def parse_parameters(pairs: Iterable[str]) -> dict[str, Any]:

@@ -5,13 +5,17 @@ from __future__ import annotations
 import os
 import platform
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from .plan import LoadPlan, Stage
 from .stats import RunStatistics
+from .sweep import Point, Sweep
 from .verdict import Validity, Verdict
+
+if TYPE_CHECKING:
+    from .database.health import HealthResult
 
 RunOutcome = Literal["passed", "failed", "inconclusive", "invalid", "error"]
 
@@ -22,18 +26,6 @@ class StageResult:
 
     stage: Stage
     statistics: RunStatistics
-
-
-@dataclass(frozen=True, slots=True)
-class HealthResult:
-    """One health check: ``when`` is ``before``, ``during`` or ``after``; ``at_s`` from the start of the run."""
-
-    check: str
-    when: str
-    ok: bool
-    detail: str
-    duration_s: float = 0.0
-    at_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,11 +69,20 @@ class RunRecord:
     server_activity: Mapping[str, Any] = field(default_factory=dict)
 
 
+def sweep_through(nodeid: str, records: Sequence[RunRecord]) -> Sweep:
+    """The curve that runs of one workload at several worker counts make."""
+    points = []
+    for record in records:
+        total = record.statistics.total
+        p50_s, p99_s = total.response.shown(50), total.response.shown(99)
+        points.append(Point(record.plan.workers, total.throughput_per_s, p50_s, p99_s, total.failures))
+    return Sweep(nodeid, tuple(points))
+
+
 def environment() -> dict[str, Any]:
     """The machine and the software that generated the load."""
-    import psycopg
-
     from . import __version__
+    from .database.connect import driver
 
     affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {
@@ -92,8 +93,6 @@ def environment() -> dict[str, Any]:
         "cpus": affinity,
         "gil": getattr(sys, "_is_gil_enabled", lambda: True)(),
         "pytest_stormdb": __version__,
-        "psycopg": psycopg.__version__,
-        "psycopg_impl": psycopg.pq.__impl__,
-        "libpq": psycopg.pq.version(),
+        **driver(),
         "ci": bool(os.environ.get("CI")),
     }

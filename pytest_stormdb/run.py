@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import re
+import logging
 import secrets
-from collections.abc import Callable, Sequence
-from dataclasses import replace
-from functools import partial
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
 
-import psycopg
-
+from .abort import Abort
 from .database.connect import with_parameters
-from .database.server import admin_connection, check_free_slots, describe, end_sessions
+from .database.health import HealthCheck, HealthResult, Monitor
+from .database.health import examine as examine_health
+from .database.server import Admin, admin_connection, check_free_slots, describe, end_sessions
 from .errors import ServerError
+from .exporters import Exporters
+from .logs import context
 from .pacing import make_schedule
 from .plan import LoadPlan
 from .record import RunOutcome, RunRecord, ServerFacts, StageResult
@@ -24,15 +24,29 @@ from .validity import MachineTime, examine
 from .verdict import Evidence, Threshold, Verdict, judge
 from .workers.agenda import INTERVAL_NS
 from .workers.board import Arrivals, Board
-from .workers.crew import CAN_FORK, Crew, Outcome, layout
+from .workers.crew import Alongside, Crew
 from .workers.host import Job, Seat, at_once, make_seat
+from .workers.layout import CAN_FORK, layout
+from .workers.outcome import Outcome, Tick
 from .workload import Workload
 
-_TELLING_SAMPLES = 10
+_log = logging.getLogger("stormdb")
+
+NO_EXPORTERS = Exporters([], 3600.0)
+
+Health = tuple[Sequence[HealthCheck], Sequence[HealthResult]]
+"""The checks of a run, and what they said before it."""
 
 
 def run(
-    workload: Workload, plan: LoadPlan, dsn: str, *, embedded: bool, thresholds: Sequence[Threshold] = ()
+    workload: Workload,
+    plan: LoadPlan,
+    dsn: str,
+    *,
+    embedded: bool,
+    thresholds: Sequence[Threshold] = (),
+    health: Health = ((), ()),
+    exporters: Exporters = NO_EXPORTERS,
 ) -> RunRecord:
     """Run a workload against the server at ``dsn`` and say what happened. Raises ServerError before it starts."""
     name = f"stormdb {secrets.token_hex(4)}"
@@ -40,15 +54,31 @@ def run(
         preflight(admin, plan)
         server = describe(admin, embedded=embedded)
     before = MachineTime.now()
-    why_abort = partial(_why_abort, plan, [threshold for threshold in thresholds if threshold.abort])
-    outcome = _work(Job(workload, plan, with_parameters(dsn, application_name=name), name, Board(), None), why_abort)
+    checks, checked = health
+    monitor = Monitor(checks, dsn)
+    abort = Abort(plan, thresholds)
+
+    @contextlib.contextmanager
+    def alongside(stop: Callable[[], None]) -> Iterator[Tick]:
+        with monitor.during(stop), exporters.during(workload, plan) as export, abort.during(stop) as judge_so_far:
+
+            def tick(snapshot: Snapshot) -> None:
+                export(snapshot)
+                judge_so_far(snapshot)
+
+            yield tick
+
+    _log.info("run started", extra=context(workload.name))
+    outcome = _work(workload, plan, with_parameters(dsn, application_name=name), name, alongside)
     stolen = MachineTime.now().stolen_since(before)
     _clear_away(dsn, name, outcome)
 
     statistics = _statistics(outcome.whole, outcome.intervals, outcome.elapsed_ns, plan)
     validity = examine(plan, statistics, outcome.vitals, stolen=stolen, dropped=outcome.dropped)
     verdicts = judge(thresholds, Evidence(statistics, outcome.dropped, validity))
-    result, reasons = conclude(outcome, statistics, verdicts, thresholds)
+    after = examine_health([check for check in checks if not check.advisory], dsn, "after")
+    result, reasons = conclude(outcome, statistics, verdicts, thresholds, [*monitor.results, *after], abort.reason)
+    _log_conclusion(workload, result, verdicts, [*monitor.results, *after])
     return RunRecord(
         nodeid=workload.nodeid,
         workload=workload.name,
@@ -61,6 +91,9 @@ def run(
         stages=tuple(_stages(outcome, plan)),
         verdicts=tuple(verdicts),
         validity=validity,
+        health=(*checked, *monitor.results, *after),
+        version=workload.version,
+        integrity=workload.integrity,
         dropped=outcome.dropped,
         lost=tuple(str(lost) for lost in outcome.lost),
         reasons=tuple(reasons),
@@ -71,7 +104,7 @@ def run(
     )
 
 
-def preflight(admin: psycopg.Connection[Any], plan: LoadPlan) -> None:
+def preflight(admin: Admin, plan: LoadPlan) -> None:
     """What must hold on the server before any worker starts. Raises ServerError."""
     if plan.connect:
         check_free_slots(admin, plan.workers)
@@ -106,44 +139,38 @@ async def _once_async(workload: Workload, seat: Seat) -> None:
         await seat.line.close_async()
 
 
-def _work(job: Job, why_abort: Callable[[Snapshot, float], str | None]) -> Outcome:
-    plan = job.plan
-    try:
-        if not plan.is_open:
-            return Crew(job, why_abort).run()
+def checked_before(checks: Sequence[HealthCheck], dsn: str) -> list[HealthResult]:
+    """The health checks before a run. Raises ServerError naming those that fail."""
+    results = examine_health(checks, dsn, "before")
+    failed = [f"health check {result.check}: {result.detail}" for result in results if _is_failure(result)]
+    if failed:
+        raise ServerError("\n".join(failed))
+    return results
+
+
+def _is_failure(result: HealthResult) -> bool:
+    return not result.ok and not result.advisory
+
+
+def _work(workload: Workload, plan: LoadPlan, dsn: str, name: str, alongside: Alongside) -> Outcome:
+    board = Board()
+    arrivals = None
+    if plan.is_open:
         limit = plan.iterations * plan.workers if plan.iterations is not None else None
-        arrivals = Arrivals(job.board, make_schedule(plan), measured_from_ns=plan.warmup_ns, limit=limit)
-        with contextlib.closing(arrivals):
-            return Crew(replace(job, arrivals=arrivals), why_abort).run()
+        arrivals = Arrivals(board, make_schedule(plan), measured_from_ns=plan.warmup_ns, limit=limit)
+    try:
+        return Crew(Job(workload, plan, dsn, name, board, arrivals), alongside).run()
     finally:
-        job.board.close()
-
-
-def _why_abort(plan: LoadPlan, thresholds: Sequence[Threshold], whole: Snapshot, elapsed_s: float) -> str | None:
-    """Which of the thresholds is missed by what was collected so far, in one line; None where none is."""
-    if not thresholds:
-        return None
-    evidence = Evidence(_statistics(whole, {}, round(elapsed_s * 1e9), plan))
-    for verdict in judge(thresholds, evidence):
-        if verdict.ruling == "fail" and verdict.estimate is not None and _tells(verdict.threshold, evidence.statistics):
-            return f"aborted after {elapsed_s:.0f} s: {verdict.line}"
-    return None
-
-
-def _tells(threshold: Threshold, statistics: RunStatistics) -> bool:
-    """Whether there are enough samples to end a run for: some, and ten of them beyond a percentile."""
-    name = threshold.operation
-    figures = statistics.total if name is None else statistics.operations[name]
-    percentile = re.search(r"p(\d.*)", threshold.metric)
-    beyond = figures.service.count * (1 - float(percentile[1]) / 100) if percentile else _TELLING_SAMPLES
-    return figures.count + figures.failures >= 2 * _TELLING_SAMPLES and beyond >= _TELLING_SAMPLES
+        if arrivals is not None:
+            arrivals.close()
+        board.close()
 
 
 def _clear_away(dsn: str, name: str, outcome: Outcome) -> None:
     """A worker that died in the middle of a statement leaves its session running on the server."""
     if not outcome.lost:
         return
-    with contextlib.suppress(ServerError, psycopg.Error), admin_connection(dsn) as admin:
+    with contextlib.suppress(ServerError), admin_connection(dsn) as admin:
         end_sessions(admin, name)
 
 
@@ -165,7 +192,12 @@ def _stages(outcome: Outcome, plan: LoadPlan) -> list[StageResult]:
 
 
 def conclude(
-    outcome: Outcome, statistics: RunStatistics, verdicts: Sequence[Verdict], thresholds: Sequence[Threshold]
+    outcome: Outcome,
+    statistics: RunStatistics,
+    verdicts: Sequence[Verdict],
+    thresholds: Sequence[Threshold],
+    health: Sequence[HealthResult] = (),
+    aborted: str | None = None,
 ) -> tuple[RunOutcome, list[str]]:
     """What a run came to, and the reasons in one line each, the weightiest first."""
     total = statistics.total
@@ -174,10 +206,16 @@ def conclude(
         reasons.append(f"stopped by {outcome.signal} after {statistics.elapsed_s:.1f} s")
     if reasons:
         return "error", list(dict.fromkeys(reasons))
-    aborted = [outcome.aborted] if outcome.aborted is not None else []
-    reasons = [verdict.line for verdict in verdicts if verdict.ruling == "fail"]
-    if reasons:
-        reasons = aborted + reasons
+    reasons = [
+        f"health check {result.check} failed after the run: {result.detail}"
+        for result in health
+        if _is_failure(result) and result.when == "after"
+    ]
+    if any(_is_failure(result) and result.aborted for result in health):
+        reasons.append("a failed health check ended the run")
+    missed = [verdict.line for verdict in verdicts if verdict.ruling == "fail"]
+    early = [aborted] if aborted is not None else []
+    reasons += [*early, *missed] if missed else []
     if not total.count:
         reasons.append(f"no iteration succeeded ({total.failures:,} failed)")
     if total.failures and not any(threshold.metric == "errors" for threshold in thresholds):
@@ -189,8 +227,20 @@ def conclude(
     for ruling, result in (("invalid", "invalid"), ("inconclusive", "inconclusive")):
         lines = [verdict.line for verdict in verdicts if verdict.ruling == ruling]
         if lines:
-            return result, aborted + lines  # type: ignore[return-value]
+            return result, early + lines  # type: ignore[return-value]
     return "passed", []
+
+
+def _log_conclusion(
+    workload: Workload, result: RunOutcome, verdicts: Sequence[Verdict], health: Sequence[HealthResult]
+) -> None:
+    origin = context(workload.name)
+    for check in health:
+        if _is_failure(check):
+            _log.warning("health check %s failed %s the run: %s", check.check, check.when, check.detail, extra=origin)
+    for verdict in verdicts:
+        _log.info("threshold %s: %s", verdict.ruling, verdict.line, extra=origin)
+    _log.info("run %s", result, extra=origin)
 
 
 def _errors(statistics: RunStatistics) -> str:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 import psycopg
 from psycopg import sql
 
 from ..errors import ServerError
 from .connect import connect, server_error, with_parameters, with_search_path
+
+Admin: TypeAlias = psycopg.Connection[Any]
+"""An autocommit connection that is not load."""
 
 _MARK = "made by pytest-stormdb; dropped after the run"
 _SHOWN_SETTINGS = (
@@ -49,6 +52,12 @@ def describe(conn: psycopg.Connection[Any], *, embedded: bool) -> Server:
         extensions=dict(extensions),
         in_recovery=bool(recovery and recovery[0]),
     )
+
+
+def available_extensions(conn: psycopg.Connection[Any]) -> Mapping[str, str]:
+    """The extensions a server could create, each with its version: the installed one's where it is created."""
+    rows = conn.execute("SELECT name, coalesce(installed_version, default_version) FROM pg_available_extensions")
+    return dict(rows.fetchall())
 
 
 def check_free_slots(conn: psycopg.Connection[Any], needed: int) -> None:
@@ -107,12 +116,13 @@ def schema_name(workload: str) -> str:
 
 
 def end_sessions(conn: psycopg.Connection[Any], name: str) -> int:
-    """End the server's sessions of that application name; how many there were."""
-    rows = conn.execute(
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-        " WHERE application_name = %s AND pid <> pg_backend_pid()",
-        [name],
-    ).fetchall()
+    """End the server's sessions of that application name; how many there were. Raises ServerError."""
+    with _told("cannot end the sessions of lost workers"):
+        rows = conn.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE application_name = %s AND pid <> pg_backend_pid()",
+            [name],
+        ).fetchall()
     return len(rows)
 
 
@@ -129,6 +139,6 @@ def _told(what: str) -> Any:
         raise server_error(error, what) from None
 
 
-def admin_connection(dsn: str) -> psycopg.Connection[Any]:
-    """The connection for everything that is not load."""
+def admin_connection(dsn: str) -> Admin:
+    """Open one. Raises ServerError."""
     return connect(dsn, name="stormdb admin")

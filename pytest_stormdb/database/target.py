@@ -6,7 +6,7 @@ import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from psycopg.conninfo import conninfo_to_dict
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from ..errors import ServerError
 from .connect import Dsn, parse_dsn
@@ -18,6 +18,11 @@ class Target:
 
     dsn: Dsn
     source: str
+
+
+def joined(dsn: str | None, parts: Mapping[str, str | int]) -> str:
+    """A connection string from a configuration file's one, and its parts."""
+    return make_conninfo(dsn or "", **{name: str(value) for name, value in parts.items()})
 
 
 def choose(option: str | None, environ: Mapping[str, str], configured: str | None = None) -> Target | None:

@@ -67,6 +67,13 @@ def _marks(thing: object) -> list[pytest.Mark]:
     return list(marks) if isinstance(marks, list) else [getattr(marks, "mark", marks)]
 
 
+def health_mark(thing: object) -> pytest.Mark | None:
+    """The stormdb_health mark of a function, where it has one."""
+    if not inspect.isfunction(thing):
+        return None
+    return next((mark for mark in _marks(thing) if mark.name == "stormdb_health"), None)
+
+
 def mix_of(thing: object) -> Mix | None:
     """The mix that a collected object is, or stands for; None where it is none."""
     if inspect.isclass(thing):

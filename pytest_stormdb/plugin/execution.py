@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from ..database.server import admin_connection
-from ..record import RunRecord
+from ..record import RunRecord, sweep_through
 from ..reports.junit import properties
 from ..result import Result
-from ..run import preflight, run, run_once
+from ..run import Health, checked_before, preflight, run, run_once
 from ..workload import Operation, Workload
 from .collection import arguments_of, mix_of, shared_connection
-from .fixtures import workload_name
-from .options import marked_options, marked_thresholds, plan_of, thresholds_of, value_of
+from .options import sweep_of, thresholds_of, value_of
+from .planning import health_checks_for, package_of, plan_for, thresholds_for, workload_name
 from .state import STATE, State, told
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 DSN = "_stormdb_schema_dsn"
 FUNCTION = pytest.StashKey[Callable[..., Any]]()
+_HEALTH = pytest.StashKey[Health]()
 _NO_SUCCESS = pytest.StashKey[list[str]]()
 
 
@@ -34,11 +36,14 @@ def check_ready(item: pytest.Function) -> None:
     complaint = shared_connection({name: funcargs[name] for name in arguments_of(item.obj) if name in funcargs})
     if complaint is not None:
         pytest.fail(complaint, pytrace=False)
+    dsn = str(funcargs[DSN])
     with told():
-        plan = plan_of(item.config, marked_options(item))
-        thresholds_of(item.config, marked_thresholds(item))
-        with admin_connection(str(funcargs[DSN])) as admin:
+        plan = plan_for(item)
+        thresholds_for(item)
+        with admin_connection(dsn) as admin:
             preflight(admin, plan)
+        if item.config.stash[STATE].why_unmeasured is None:
+            item.stash[_HEALTH] = health_checks_for(item), checked_before(health_checks_for(item), dsn)
 
 
 def run_item(item: pytest.Function) -> None:
@@ -47,16 +52,32 @@ def run_item(item: pytest.Function) -> None:
     workload = _workload(item)
     dsn = str(item.funcargs[DSN])
     with told():
-        plan = plan_of(item.config, marked_options(item))
-        thresholds = thresholds_of(item.config, marked_thresholds(item))
+        plan, thresholds = plan_for(item), thresholds_for(item)
     item.user_properties[:] = [pair for pair in item.user_properties if not pair[0].startswith("stormdb.")]
     if state.why_unmeasured is not None:
         _run_unmeasured(item, state, workload, plan, dsn)
         return
-    with told():
-        record = run(workload, plan, dsn, embedded=state.is_embedded(dsn), thresholds=thresholds)
-    _keep(item, state, record)
-    _conclude(item, record)
+    state.start_outputs()
+    plans = _swept(plan, sweep_of(item.config)) or [plan]
+    records = []
+    for each in plans:
+        with told():
+            record = run(
+                workload,
+                each,
+                dsn,
+                embedded=state.is_embedded(dsn),
+                thresholds=thresholds,
+                health=item.stash[_HEALTH],
+                exporters=state.exporters,
+            )
+        records.append(record)
+        _keep(item, state, records[-1])
+        _raise_interruption(item, records[-1])
+    if len(records) > 1:
+        _keep_sweep(item, state, records)
+    for record in records:
+        _conclude(item, record, f"at {record.plan.workers} workers: " if len(records) > 1 else "")
 
 
 def run_in_hand(item: pytest.Item, function: Callable[..., Any], dsn: str, options: Mapping[str, Any]) -> Result:
@@ -64,8 +85,7 @@ def run_in_hand(item: pytest.Item, function: Callable[..., Any], dsn: str, optio
     state = item.config.stash[STATE]
     name = getattr(function, "__name__", type(function).__name__)
     workload = Workload(
-        name=workload_name(item),
-        nodeid=item.nodeid,
+        **_identity(item),
         operations=(Operation(name, function),),
         is_async=inspect.iscoroutinefunction(function),
         explain=_explainer(item),
@@ -73,12 +93,24 @@ def run_in_hand(item: pytest.Item, function: Callable[..., Any], dsn: str, optio
         loop_factory=_loop_factory(item),
     )
     with told():
-        plan = plan_of(item.config, [(f"stormdb.run in {item.name}", options), *marked_options(item)])
+        plan = plan_for(item, (f"stormdb.run in {item.name}", options))
     if state.why_unmeasured is not None:
         _run_unmeasured(item, state, workload, plan, dsn)
         pytest.skip(f"stormdb.run ran {name} once, unmeasured ({state.why_unmeasured}): there is no result to judge")
     with told():
-        record = run(workload, plan, dsn, embedded=state.is_embedded(dsn), thresholds=thresholds_of(item.config, []))
+        checks = health_checks_for(item)
+        health = checks, checked_before(checks, dsn)
+        thresholds = thresholds_of(item.config)
+        state.start_outputs()
+        record = run(
+            workload,
+            plan,
+            dsn,
+            embedded=state.is_embedded(dsn),
+            thresholds=thresholds,
+            health=health,
+            exporters=state.exporters,
+        )
     _keep(item, state, record)
     _raise_interruption(item, record)
     if record.outcome == "error" or (record.verdicts and record.outcome == "failed" and _missed(record)):
@@ -107,8 +139,7 @@ def _workload(item: pytest.Function) -> Workload:
         operations = (Operation(item.originalname, function, arguments_of(function)),)
     names = {name for operation in operations for name in operation.parameters}
     return Workload(
-        name=workload_name(item),
-        nodeid=item.nodeid,
+        **_identity(item),
         operations=operations,
         arguments={name: item.funcargs[name] for name in names},
         is_async=inspect.iscoroutinefunction(operations[0].function),
@@ -117,6 +148,13 @@ def _workload(item: pytest.Function) -> Workload:
         stops=_stops,
         loop_factory=_loop_factory(item),
     )
+
+
+def _identity(item: pytest.Item) -> dict[str, Any]:
+    package = package_of(item)
+    version = package.metadata.version if package is not None and package.metadata is not None else None
+    integrity = package.state if package is not None else None
+    return {"name": workload_name(item), "nodeid": item.nodeid, "version": version, "integrity": integrity}
 
 
 def _explainer(item: pytest.Item) -> Callable[[BaseException], str]:
@@ -153,11 +191,22 @@ def _keep(item: pytest.Item, state: State, record: RunRecord) -> None:
     item.user_properties.extend(properties(record))
 
 
-def _conclude(item: pytest.Item, record: RunRecord) -> None:
-    _raise_interruption(item, record)
+def _swept(plan: LoadPlan, counts: Sequence[int]) -> list[LoadPlan]:
+    if counts and plan.stages and not plan.is_open:
+        pytest.fail("--stormdb-sweep: this workload has stages of workers; a sweep sets the workers itself", False)
+    return [dataclasses.replace(plan, workers=count) for count in counts]
+
+
+def _keep_sweep(item: pytest.Item, state: State, records: Sequence[RunRecord]) -> None:
+    sweep = sweep_through(item.nodeid, records)
+    state.sweeps.append(sweep)
+    item.user_properties.append(("stormdb.sweep.knee_workers", sweep.knee.workers))
+
+
+def _conclude(item: pytest.Item, record: RunRecord, where: str = "") -> None:
     doubtful = record.outcome in ("inconclusive", "invalid") and value_of(item.config, "inconclusive") == "fail"
     if record.outcome in ("failed", "error") or doubtful:
-        _fail(record)
+        _fail(record, where)
 
 
 def _raise_interruption(item: pytest.Item, record: RunRecord) -> None:
@@ -169,9 +218,9 @@ def _raise_interruption(item: pytest.Item, record: RunRecord) -> None:
         pytest.skip(record.skipped)
 
 
-def _fail(record: RunRecord) -> None:
+def _fail(record: RunRecord, where: str = "") -> None:
     doubt = "" if record.outcome in ("failed", "error") else f"{record.outcome}: "
-    text = "\n".join(f"{doubt}{reason}" for reason in record.reasons)
+    text = "\n".join(f"{where}{doubt}{reason}" for reason in record.reasons)
     if record.explanation:
         text += f"\n\n{record.explanation}"
     pytest.fail(text, pytrace=False)

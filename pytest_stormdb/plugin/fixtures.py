@@ -11,11 +11,11 @@ import pytest
 
 from .collection import is_workload
 from .options import value_of
+from .planning import check_server, workload_name
 from .state import STATE, told
 
 if TYPE_CHECKING:
-    import psycopg
-
+    from ..database.server import Admin
     from ..parameters import Parameters
     from ..result import Result
 
@@ -42,6 +42,7 @@ def _stormdb_schema_dsn(request: pytest.FixtureRequest, stormdb_dsn: str) -> Ite
     with admin:
         schema = Schema(admin, name)
         with told():
+            check_server(request.node, admin)
             schema.create()
         yield with_search_path(dsn, name)
         with told():
@@ -49,7 +50,7 @@ def _stormdb_schema_dsn(request: pytest.FixtureRequest, stormdb_dsn: str) -> Ite
 
 
 @pytest.fixture(scope="module")
-def stormdb_connection(_stormdb_schema_dsn: str) -> Iterator[psycopg.Connection[Any]]:
+def stormdb_connection(_stormdb_schema_dsn: str) -> Iterator[Admin]:
     """An autocommit connection for set-up and clean-up, in the workload's own schema."""
     from ..database.connect import connect
 
@@ -62,10 +63,16 @@ def stormdb_connection(_stormdb_schema_dsn: str) -> Iterator[psycopg.Connection[
 @pytest.fixture(scope="module")
 def stormdb_parameters(request: pytest.FixtureRequest) -> Parameters:
     """The workload's raw parameters, a mapping; call it with a pydantic model to get them validated."""
-    from ..parameters import Parameters, parse_parameters
+    from ..parameters import parse_parameters
+    from .parameters import ToldParameters
 
     with told():
-        return Parameters(parse_parameters(value_of(request.config, "param") or []))
+        given = parse_parameters(value_of(request.config, "param") or [])
+    configuration = request.config.stash[STATE].configuration_of(workload_name(request.node))
+    if configuration is None:
+        return ToldParameters(given, "--stormdb-param", {})
+    places = {name.removeprefix("parameters."): place for name, place in configuration.places.items()}
+    return ToldParameters({**configuration.parameters, **given}, str(configuration.path), places)
 
 
 @pytest.fixture
@@ -81,10 +88,10 @@ def worker(request: pytest.FixtureRequest, _stormdb_schema_dsn: str) -> Any:
 @pytest.fixture
 def batch_size(request: pytest.FixtureRequest) -> int:
     """The batch size of the load plan, for functions that work in batches."""
-    from .options import marked_options, plan_of
+    from .planning import plan_for
 
     with told():
-        return plan_of(request.config, marked_options(request.node)).batch_size
+        return plan_for(request.node).batch_size
 
 
 @pytest.fixture
@@ -109,12 +116,6 @@ class Runner:
         from .execution import run_in_hand
 
         return run_in_hand(self._item, function, self._dsn, options)
-
-
-def workload_name(node: Any) -> str:
-    """A module's name without what makes it a test module."""
-    stem: str = node.path.stem
-    return stem.removeprefix("test_").removesuffix("_test") or stem
 
 
 def worker_fixture(function: Callable[..., Any]) -> Any:

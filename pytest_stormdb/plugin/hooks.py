@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from .collection import complaint, is_workload, mix_of
+from .collection import complaint, health_mark, is_workload, mix_of
 from .fixtures import (  # noqa: F401 - pytest finds the fixtures here
     _stormdb_schema_dsn,
     batch_size,
@@ -19,12 +19,14 @@ from .fixtures import (  # noqa: F401 - pytest finds the fixtures here
     worker,
 )
 from .options import add_options, check_early, is_given, value_of
+from .packages import PACKAGES, Packages, refusal
 from .state import STATE, State
 
 _MARKS = (
     "stormdb(workers, duration, iterations, warmup, rate, arrivals, stages, think_time, timeout, retries, batch_size,"
     " seed, connect): run this function, or this class of operations, as a load test",
     "stormdb_slo(*expressions, operation=None, abort=False): thresholds such as 'p99 < 20ms' that fail the test",
+    "stormdb_health(interval=None, timeout=None, abort=False): a function (conn) that checks the server's health",
     "stormdb_operation(weight=1): one operation of a class marked stormdb",
 )
 _XDIST_NOTE = "disturb each other under pytest-xdist; run them apart: pytest -n0 -m stormdb"
@@ -37,26 +39,61 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     for mark in _MARKS:
         config.addinivalue_line("markers", mark)
-    config.stash[STATE] = State(config)
     if is_given(config):
         check_early(config)
+    config.stash[STATE] = State(config)
+    if PACKAGES not in config.stash:  # without initial conftests: run in this process by another plugin
+        config.stash[PACKAGES] = Packages(config)
+    config.args.extend(config.stash[PACKAGES].look_around(config.args))
     for name in ("json",):
         path = value_of(config, name)
         if path is not None and not Path(path).absolute().parent.is_dir():
             raise pytest.UsageError(f"--stormdb-{name}: {path!r}: there is no such directory")
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_load_initial_conftests(early_config: pytest.Config, args: list[str]) -> None:
+    early_config.stash[PACKAGES] = Packages(early_config)
+    given = early_config.known_args_namespace.file_or_dir or early_config.getini("testpaths") or ["."]
+    early_config.stash[PACKAGES].look_around(list(given))
+
+
+def pytest_report_header(config: pytest.Config) -> str | None:
+    known = config.stash[PACKAGES].known()
+    return f"stormdb workloads: {', '.join(package.title for package in known)}" if known else None
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collect_directory(path: Path, parent: pytest.Collector) -> pytest.Collector | None:
+    return refusal(parent.config.stash[PACKAGES], path, parent)
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """A refused workload fails the session, and keeps nobody else from running."""
+    refused = sum(bool(package.refusals) for package in session.config.stash[PACKAGES].known())
+    if refused and session.testsfailed <= refused:
+        session.config.option.continue_on_collection_errors = True
+
+
 def pytest_unconfigure(config: pytest.Config) -> None:
+    if PACKAGES in config.stash:
+        config.stash[PACKAGES].close()
     if STATE in config.stash:
         config.stash[STATE].close()
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_pycollect_makeitem(collector: Any, name: str, obj: object) -> Any:
+    if health_mark(obj) is not None:
+        return []
     mix = mix_of(obj) if isinstance(obj, type) else None
     if mix is None:
         return None
-    return collector.ihook.pytest_pycollect_makeitem(collector=collector, name=name, obj=mix.as_function())
+    function = mix.as_function()
+    items = collector.ihook.pytest_pycollect_makeitem(collector=collector, name=name, obj=function)
+    for item in items:
+        item.obj = function  # pytest looks it up by its name, and would find the class
+    return items
 
 
 @pytest.hookimpl(wrapper=True)
@@ -101,7 +138,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     if out is not None and not hasattr(session.config, "workerinput"):
         from ..reports.document import write_document
 
-        write_document(state.records, Path(out))
+        write_document(state.records, Path(out), state.sweeps)
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
@@ -109,6 +146,7 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     unmeasured = _unmeasured(terminalreporter)
     if config.getoption("no_summary", False) or not (state.records or unmeasured):
         return
+    terminalreporter.ensure_newline()
     terminalreporter.section("stormdb")
     if state.records:
         from ..reports.terminal import lines
@@ -119,7 +157,7 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
             "doubtful": {"yellow": True},
             "strong": {"bold": True},
         }
-        for line in lines(state.records):
+        for line in lines(state.records, state.sweeps):
             terminalreporter.write_line(line.text, **colours.get(line.tone, {}))
     if unmeasured:
         why = state.why_unmeasured

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import pytest
 
@@ -13,8 +12,7 @@ if TYPE_CHECKING:
     from ..verdict import Threshold
 
 
-@dataclass(frozen=True, slots=True)
-class Option:
+class Option(NamedTuple):
     """One option; ``plan`` is its name in a load plan where it has one."""
 
     name: str
@@ -36,6 +34,7 @@ OPTIONS = (
     Option("rate", "open loop: iterations started in total, such as 1000/s", "RATE", plan="rate"),
     Option("arrivals", "open loop: uniform or poisson", "KIND", plan="arrivals"),
     Option("stages", "workers or rates over time, such as 10:30s,10->50:30s", "STAGES", plan="stages"),
+    Option("sweep", "run at each of these worker counts: 1,2,4,8, linear:1..32:4 or doubling:1..64", "COUNTS"),
     Option("processes", "processes to spread the workers over, or auto", "N", plan="processes"),
     Option("timeout", "the longest an iteration may take, such as 30s", "TIME", plan="timeout"),
     Option("seed", "seed of all random streams", "N", "int", "seed"),
@@ -43,7 +42,14 @@ OPTIONS = (
     Option("slo", "a threshold for every workload, such as 'p99 < 20ms'; repeatable", "EXPR", "linelist"),
     Option("inconclusive", "what an inconclusive or invalid verdict does: warn or fail", "ACTION"),
     Option("json", "write all runs to this file", "FILE"),
+    Option("config", "a configuration file: parameters, database, load, metrics, logging, health checks", "FILE"),
+    Option("path", "a folder of packaged workloads to run, beside the test paths; repeatable", "DIR", "linelist"),
+    Option("checksums", "packaged workloads: off, verify (default) or require", "POLICY"),
+    Option("signatures", "signatures of packaged workloads: off, verify or require", "POLICY"),
+    Option("keyring", "the public keys that signatures are verified with", "FILE"),
+    Option("health-interval", "how often health checks run during a run, such as 30s", "TIME"),
     Option("param", "a parameter of the workloads, as KEY=VALUE; repeatable", "KEY=VALUE", "linelist"),
+    Option("prometheus", "serve the counts of the run in progress, for Prometheus, at this address", "[HOST:]PORT"),
     Option("smoke", "run each workload once, as a plain test, without load", None, "bool"),
 )
 
@@ -81,10 +87,16 @@ def ini_file(config: pytest.Config) -> dict[str, Any]:
 def check_early(config: pytest.Config) -> None:
     """Refuse what is wrong on the command line or in the ini file before anything is collected."""
     from ..errors import PlanError
+    from ..parameters import parse_parameters
+    from ..units import parse_duration_ns
 
     try:
         plan_of(config, [])
-        thresholds_of(config, [])
+        thresholds_of(config)
+        sweep_of(config)
+        parse_parameters(value_of(config, "param") or [])
+        if value_of(config, "health_interval") is not None:
+            parse_duration_ns(value_of(config, "health_interval"), "--stormdb-health-interval")
     except PlanError as error:
         raise pytest.UsageError(str(error)) from None
     if value_of(config, "inconclusive") not in (None, "warn", "fail"):
@@ -97,11 +109,19 @@ def is_given(config: pytest.Config) -> bool:
     return any(value_of(config, option.key.removeprefix("stormdb_")) not in (None, []) for option in OPTIONS)
 
 
-def plan_of(config: pytest.Config, own: list[tuple[str, Mapping[str, Any]]]) -> LoadPlan:
-    """The plan of a workload whose own options, the strongest first, are ``own``."""
+def plan_of(config: pytest.Config, own: Sequence[tuple[str, Mapping[str, Any]]]) -> LoadPlan:
+    """The plan of a workload whose layers between command line and ini file, the strongest first, are ``own``."""
     from ..plan import make_plan
 
     return make_plan(("command line", command_line(config)), *own, ("ini file", ini_file(config)))
+
+
+def sweep_of(config: pytest.Config) -> tuple[int, ...]:
+    """The worker counts of a sweep; empty where there is none."""
+    from ..sweep import parse_sweep
+
+    text = value_of(config, "sweep")
+    return parse_sweep(text) if text is not None else ()
 
 
 def marked_options(item: pytest.Item) -> list[tuple[str, Mapping[str, Any]]]:
@@ -130,14 +150,14 @@ def marked_thresholds(item: pytest.Item) -> list[Threshold]:
     return thresholds
 
 
-def thresholds_of(config: pytest.Config, own: list[Threshold]) -> list[Threshold]:
+def thresholds_of(config: pytest.Config, *own: Sequence[Threshold]) -> list[Threshold]:
     """The thresholds that hold for a workload: for each metric and operation, those of the strongest source."""
     from ..verdict import Threshold
 
     given = config.getoption("stormdb_slo") or []
     from_ini = config.getini("stormdb_slo") or []
     chosen: list[Threshold] = []
-    for layer in ([Threshold.parse(text) for text in given], own, [Threshold.parse(text) for text in from_ini]):
+    for layer in ([Threshold.parse(text) for text in given], *own, [Threshold.parse(text) for text in from_ini]):
         taken = {(threshold.metric, threshold.operation) for threshold in chosen}
         chosen += [threshold for threshold in layer if (threshold.metric, threshold.operation) not in taken]
     return chosen

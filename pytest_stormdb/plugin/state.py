@@ -14,8 +14,12 @@ from .options import command_line, value_of
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from ..configuration import Configuration
     from ..database.embedded import EmbeddedServer
+    from ..exporters import Exporters
+    from ..logs import LogOutput
     from ..record import RunRecord
+    from ..sweep import Sweep
 
 _EMBEDDED_CONNECTIONS = 600
 _SPARE_CONNECTIONS = 50
@@ -27,8 +31,12 @@ class State:
     def __init__(self, config: pytest.Config) -> None:
         self.config = config
         self.records: list[RunRecord] = []
+        self.sweeps: list[Sweep] = []
         self.unmeasured: list[str] = []
+        self.configuration = _configuration(config)
         self._embedded: EmbeddedServer | None = None
+        self._exporters: Exporters | None = None
+        self._logs: LogOutput | None = None
 
     @property
     def why_unmeasured(self) -> str | None:
@@ -41,9 +49,11 @@ class State:
 
     def target_dsn(self) -> str:
         """The target's connection string; the embedded server starts when it is first asked for."""
-        from ..database.target import choose
+        from ..database.target import choose, joined
 
-        target = choose(value_of(self.config, "dsn"), os.environ)
+        database = self.configuration.database if self.configuration is not None else None
+        configured = None if database is None else joined(database.dsn, database.connection_options())
+        target = choose(value_of(self.config, "dsn"), os.environ, configured)
         return target.dsn if target is not None else self._start_embedded()
 
     def is_embedded(self, dsn: str) -> bool:
@@ -52,10 +62,35 @@ class State:
 
         return self._embedded is not None and same_place(dsn, self._embedded.dsn)
 
+    def start_outputs(self) -> None:
+        """Open what the configuration file and the options want written or served while runs go on."""
+        from .outputs import log_output, open_exporters
+
+        with told():
+            self._logs = self._logs or log_output(self.configuration)
+            if self._exporters is None:
+                self._exporters = open_exporters(self.config, self.configuration)
+
+    @property
+    def exporters(self) -> Exporters:
+        """The session's exporters, after start_outputs."""
+        assert self._exporters is not None
+        return self._exporters
+
     def close(self) -> None:
-        """Stop the embedded server."""
+        """Stop the embedded server, and close the outputs."""
+        for output in (self._exporters, self._logs):
+            if output is not None:
+                output.close()
         if self._embedded is not None:
             self._embedded.stop()
+
+    def configuration_of(self, workload: str) -> Configuration | None:
+        """The configuration file, where it is for this workload or for any."""
+        found = self.configuration
+        if found is None or found.plugin is None or _plain(found.plugin) == _plain(workload):
+            return found
+        return None
 
     def _start_embedded(self) -> str:
         from ..database.embedded import EmbeddedServer
@@ -67,6 +102,22 @@ class State:
         return self._embedded.dsn
 
 
+def _plain(name: str) -> str:
+    return name.replace("-", "_").lower()
+
+
+def _configuration(config: pytest.Config) -> Configuration | None:
+    path = value_of(config, "config")
+    if path is None:
+        return None
+    from ..configuration import load_configuration
+
+    try:
+        return load_configuration(config.invocation_params.dir / path, os.environ)
+    except StormDBError as error:
+        raise pytest.UsageError(f"--stormdb-config: {error}") from None
+
+
 STATE = pytest.StashKey[State]()
 
 
@@ -76,4 +127,4 @@ def told() -> Iterator[None]:
     try:
         yield
     except StormDBError as error:
-        pytest.fail(str(error), pytrace=False)
+        raise pytest.fail.Exception(str(error), pytrace=False) from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import json
 import math
@@ -12,24 +13,26 @@ from typing import Any
 from ..plan import LoadPlan
 from ..record import RunRecord, ServerFacts, StageResult, environment
 from ..stats import Latency, Metric, OperationStatistics, RunStatistics
+from ..sweep import Sweep
 from ..verdict import Verdict
 
 FORMAT = "stormdb-run/1"
 
 
-def write_document(records: Sequence[RunRecord], out: Path, extra: dict[str, Any] | None = None) -> None:
+def write_document(records: Sequence[RunRecord], out: Path, sweeps: Sequence[Sweep] = ()) -> None:
     """Write all runs of a session to a file."""
-    out.write_text(json.dumps(document(records) | (extra or {}), indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    out.write_text(json.dumps(document(records, sweeps), indent=1, allow_nan=False) + "\n", encoding="utf-8")
 
 
-def document(records: Sequence[RunRecord]) -> dict[str, Any]:
-    """All runs of a session."""
+def document(records: Sequence[RunRecord], sweeps: Sequence[Sweep] = ()) -> dict[str, Any]:
+    """All runs of a session, and the curves they make."""
     return {
         "format": FORMAT,
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "environment": environment(),
         "server": _server(records[0].server) if records else None,
         "runs": [run_document(record) for record in records],
+        "sweeps": [_sweep(sweep) for sweep in sweeps],
     }
 
 
@@ -66,6 +69,13 @@ def run_document(record: RunRecord) -> dict[str, Any]:
         "validity": {"valid": record.validity.valid, "findings": list(record.validity.findings)},
         "lost": list(record.lost),
     }
+
+
+def _sweep(sweep: Sweep) -> dict[str, Any]:
+    fit = sweep.fit
+    law = None if fit is None else dataclasses.asdict(fit) | {"peak_workers": fit.peak_workers}
+    points = [dataclasses.asdict(point) for point in sweep.points]
+    return {"nodeid": sweep.nodeid, "points": points, "fit": law, "knee_workers": sweep.knee.workers}
 
 
 def _server(server: ServerFacts) -> dict[str, Any]:

@@ -7,7 +7,8 @@ from typing import Literal, NamedTuple
 
 from ..record import RunRecord, ServerFacts
 from ..stats import OperationStatistics
-from ..units import format_count, format_duration, format_rate
+from ..sweep import FIT_FROM, Sweep
+from ..units import format_count, format_duration, format_rate, format_ratio
 
 _HEADER = ("operation", "count", "failures", "throughput", "p50", "p95", "p99", "max")
 _MARKS = {"pass": "ok", "fail": "MISSED", "inconclusive": "inconclusive", "invalid": "INVALID"}
@@ -20,14 +21,16 @@ class Line(NamedTuple):
     tone: Literal["plain", "good", "bad", "doubtful", "strong"] = "plain"
 
 
-def lines(records: Sequence[RunRecord]) -> Iterator[Line]:
-    """All runs: a table each, then what was judged, then the server's identity."""
+def lines(records: Sequence[RunRecord], sweeps: Sequence[Sweep] = ()) -> Iterator[Line]:
+    """All runs: a table each, then what was judged, then the curves and the server's identity."""
     width = max((len(name) for record in records for name in _names(record)), default=0)
     for record in records:
         yield Line(f"{record.nodeid}  ({_load(record)})", "strong")
         yield from _table(record, max(width, len("operation")))
         yield from _judgement(record)
         yield Line("")
+    for sweep in sweeps:
+        yield from _curve(sweep)
     servers = []
     for record in records:
         if record.server not in servers:
@@ -40,7 +43,8 @@ def _names(record: RunRecord) -> list[str]:
     operations = record.statistics.operations
     whole = [name for name, figures in operations.items() if not figures.tally.is_part]
     parts = [f"  {name}" for name, figures in operations.items() if figures.tally.is_part]
-    return whole + parts + (["all"] if len(whole) > 1 else [])
+    stages = [stage.stage.label for stage in record.stages]
+    return stages + whole + parts + (["all"] if len(whole) > 1 else [])
 
 
 def _load(record: RunRecord) -> str:
@@ -98,8 +102,8 @@ def _judgement(record: RunRecord) -> Iterator[Line]:
     for name, metric in sorted(record.statistics.metrics.items()):
         yield Line(f"  {name}: {metric.value:.4g}")
     if record.statistics.total.tally.retries or record.statistics.reconnects:
-        retries = format_count(record.statistics.total.tally.retries)
-        yield Line(f"  {retries} retries, {format_count(record.statistics.reconnects)} reconnects")
+        retries = _counted(record.statistics.total.tally.retries, "retry", "retries")
+        yield Line(f"  {retries}, {_counted(record.statistics.reconnects, 'reconnect', 'reconnects')}")
     for verdict in record.verdicts:
         tone: Literal["good", "bad", "doubtful"] = "doubtful"
         if verdict.ruling in ("pass", "fail"):
@@ -117,8 +121,32 @@ def _judgement(record: RunRecord) -> Iterator[Line]:
             yield Line(f"  {reason}", "bad" if record.outcome in ("failed", "error") else "doubtful")
 
 
+def _curve(sweep: Sweep) -> Iterator[Line]:
+    yield Line(f"{sweep.nodeid}  (sweep)", "strong")
+    yield Line(f"  {'workers':>9}{'throughput':>13}{'p50':>11}{'p99':>11}{'failures':>11}")
+    best = max(point.throughput_per_s for point in sweep.points) or 1.0
+    for point in sweep.points:
+        bar = "#" * round(24 * point.throughput_per_s / best)
+        latencies = f"{format_duration(point.p50_s):>11}{format_duration(point.p99_s):>11}"
+        row = f"  {point.workers:>9}{format_rate(point.throughput_per_s):>13}{latencies}{point.failures:>11,}  {bar}"
+        yield Line(row, "good" if point is sweep.knee else "plain")
+    yield Line(f"  knee: {sweep.knee.workers} workers, the fewest within 5 % of the best throughput")
+    fit = sweep.fit
+    if fit is None:
+        yield Line(f"  no scalability law is fitted to fewer than {FIT_FROM} points")
+    else:
+        peak = "no peak" if fit.peak_workers is None else f"peak at {fit.peak_workers:.0f} workers"
+        law = f"contention {format_ratio(fit.contention)}, coherency {fit.coherency:.2g}, {peak}"
+        yield Line(f"  Universal Scalability Law: {law}; the fit is off by {format_ratio(fit.residual)} (RMS)")
+    yield Line("")
+
+
+def _counted(count: int, one: str, many: str) -> str:
+    return f"{format_count(count)} {one if count == 1 else many}"
+
+
 def _identity(server: ServerFacts) -> Iterator[Line]:
     settings = server.settings
     shown = ", ".join(f"{name} {settings[name]}" for name in ("fsync", "shared_buffers") if name in settings)
-    kind = "embedded on this machine, which these numbers measure too" if server.embedded else "not ours"
+    kind = "embedded on this machine, which these numbers measure too" if server.embedded else "not embedded"
     yield Line(f"PostgreSQL {server.version} ({kind}); {shown}")

@@ -20,6 +20,7 @@ from ..histogram import Histogram
 from ..pacing import active_windows_ns, stage_starts_ns
 from ..plan import LoadPlan
 from ..stats import Recorder, Snapshot
+from ..workload import Worker
 from .board import DEADLINE, Arrivals, Board
 from .messages import Interval, Message
 
@@ -36,7 +37,7 @@ class Agenda:
     def __init__(
         self,
         *,
-        worker: int,
+        worker: Worker,
         plan: LoadPlan,
         recorder: Recorder,
         board: Board,
@@ -77,7 +78,7 @@ class Agenda:
         words = self._board.words
         low_ns, high_ns = self._plan.think_time_ns
         left = self._plan.iterations
-        for from_ns, to_ns in active_windows_ns(self._plan, self._worker):
+        for from_ns, to_ns in active_windows_ns(self._plan, self._worker.id):
             yield from self._wait(self._start_ns + from_ns)
             end_ns = self._start_ns + to_ns
             while (now := perf_counter_ns()) < words[DEADLINE] and now < end_ns:
@@ -88,8 +89,11 @@ class Agenda:
                     left -= 1
                     if not left:
                         return
+                pause_ns = self._worker.take_pause_ns()
                 if high_ns:
-                    yield from self._wait(perf_counter_ns() + self._draws.randint(low_ns, high_ns))
+                    pause_ns += self._draws.randint(low_ns, high_ns)
+                if pause_ns:
+                    yield from self._pause(pause_ns)
 
     def _open_turns(self, arrivals: Arrivals) -> Generator[int, None, None]:
         words = self._board.words
@@ -105,6 +109,13 @@ class Agenda:
             if intended_ns >= self._boundary_ns or now >= self._drain_ns:
                 self._keep_appointments(intended_ns, now)
             yield intended_ns
+            pause_ns = self._worker.take_pause_ns()
+            if pause_ns:
+                yield from self._pause(pause_ns)
+
+    def _pause(self, pause_ns: int) -> Generator[int, None, None]:
+        """Wait between two iterations, but not beyond the end of the run."""
+        yield from self._wait(min(perf_counter_ns() + pause_ns, self._board.words[DEADLINE]))
 
     def _wait(self, until_ns: int) -> Generator[int, None, None]:
         """Wait in slices, so that a stop is noticed and an idle worker still sends its intervals."""
@@ -176,4 +187,4 @@ class Agenda:
         snapshot = self._recorder.take()
         if self._interval < 0:
             snapshot = Snapshot()
-        self._send(Interval(self._worker, self._interval, self._stage, snapshot))
+        self._send(Interval(self._worker.id, self._interval, self._stage, snapshot))

@@ -12,6 +12,8 @@ import warnings
 from collections.abc import Callable, Iterator
 from typing import Any, TextIO
 
+from ..logs import context
+from ..workload import CURRENT
 from .messages import Logged, Message, Printed, Warned
 
 _FLUSH_CHARS = 8192
@@ -20,11 +22,11 @@ MOST_CHARS = 1 << 20
 
 
 @contextlib.contextmanager
-def carried_over(send: Callable[[Message], None]) -> Iterator[None]:
+def carried_over(send: Callable[[Message], None], workload: str) -> Iterator[None]:
     """Carry text, log records and warnings of this process over to the parent."""
     out, err = Carrier("stdout", send), Carrier("stderr", send)
     root = logging.getLogger()
-    root.handlers = [_LogCarrier(send)]
+    root.handlers = [_LogCarrier(send, workload)]
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), warnings.catch_warnings():
         warnings.showwarning = _warning_carrier(send)
         try:
@@ -99,11 +101,15 @@ class Carrier(io.TextIOBase):
 class _LogCarrier(logging.Handler):
     """Sends records to the parent, formatted, since their arguments may not survive the way."""
 
-    def __init__(self, send: Callable[[Message], None]) -> None:
+    def __init__(self, send: Callable[[Message], None], workload: str) -> None:
         super().__init__()
         self._carry = send
+        self._workload = workload
 
     def emit(self, record: logging.LogRecord) -> None:
+        worker = CURRENT.get()
+        origin = (worker.id, worker.current_operation) if worker is not None else (None, None)
+        vars(record).update(context(self._workload, *origin))
         try:
             record.msg, record.args = record.getMessage(), None
             if record.exc_info:

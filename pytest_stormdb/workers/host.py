@@ -14,7 +14,7 @@ from typing import Any, Protocol, TypeVar
 from ..errors import StormDBError, WorkloadError
 from ..plan import LoadPlan
 from ..stats import Recorder
-from ..workload import Resources, Worker, Workload
+from ..workload import CURRENT, Resources, Worker, Workload
 from .board import Arrivals, Board
 from .line import Line, NoLine
 from .loop import Interrupted, Loop
@@ -182,6 +182,7 @@ def _stuck(job: Job, member: Member) -> Broken:
 
 
 def _run(job: Job, seat: Seat, start_ns: int, outlet: Outlet) -> None:
+    CURRENT.set(seat.worker)
     try:
         seat.loop.run(start_ns)
     except Interrupted:
@@ -252,6 +253,7 @@ async def _run_all_async(job: Job, seats: Sequence[Seat], start_ns: int, outlet:
 
 
 async def _run_async(job: Job, seat: Seat, start_ns: int, outlet: Outlet) -> None:
+    CURRENT.set(seat.worker)
     try:
         await seat.loop.run_async(start_ns, _sleep_until)
     except Interrupted:

@@ -70,7 +70,7 @@ class Loop:
         self.calls: list[Callable[[], Any]] = []
         self._draws = random.Random(f"plan:{plan.seed}:{worker.id}")
         self.agenda = Agenda(
-            worker=worker.id,
+            worker=worker,
             plan=plan,
             recorder=recorder,
             board=board,
@@ -94,7 +94,7 @@ class Loop:
     def run(self, start_ns: int) -> None:
         """Drive the turns in this thread. Raises Interrupted, or ServerError when the server stays away."""
         worker, line, plan = self.worker, self._line, self._plan
-        is_open, retries = plan.is_open, plan.retries
+        is_plain, retries = not plan.is_open, plan.retries
         name, call, append = self._first()
         mixed = len(self.calls) > 1
         state = None
@@ -113,10 +113,16 @@ class Loop:
             except BaseException as error:
                 value = self._retry(call, error, state) if retries else Failed(error)
             finished = perf_counter_ns()
-            if value is None and not is_open and line.is_clean() and self.overdue != worker.iteration:
+            if (
+                value is None
+                and is_plain
+                and not self._retries
+                and line.is_clean()
+                and self.overdue != worker.iteration
+            ):
                 append(finished - started)
                 continue
-            self._settle(Sample(name, turn if is_open else started, started, finished), value)
+            self._settle(Sample(name, started if is_plain else turn, started, finished), value)
             value = None  # what the call returned is let go of here, and not within the next call's time
             if self.overdue == worker.iteration:
                 line.absorb_cancel()
@@ -128,7 +134,7 @@ class Loop:
     async def run_async(self, start_ns: int, sleep_until: Callable[[int], Any]) -> None:
         """Drive the turns in this task; the twin of ``run``."""
         worker, line, plan = self.worker, self._line, self._plan
-        is_open, retries = plan.is_open, plan.retries
+        is_plain, retries = not plan.is_open, plan.retries
         name, call, append = self._first()
         mixed = len(self.calls) > 1
         state = None
@@ -147,10 +153,16 @@ class Loop:
             except BaseException as error:
                 value = await self._retry_async(call, error, state) if retries else Failed(error)
             finished = perf_counter_ns()
-            if value is None and not is_open and line.is_clean() and self.overdue != worker.iteration:
+            if (
+                value is None
+                and is_plain
+                and not self._retries
+                and line.is_clean()
+                and self.overdue != worker.iteration
+            ):
                 append(finished - started)
                 continue
-            self._settle(Sample(name, turn if is_open else started, started, finished), value)
+            self._settle(Sample(name, started if is_plain else turn, started, finished), value)
             value = None  # what the call returned is let go of here, and not within the next call's time
             if self.overdue == worker.iteration:
                 _forget_cancel()
@@ -160,13 +172,13 @@ class Loop:
                 self.agenda.waiting = False
 
     def _first(self) -> tuple[str, Callable[[], Any], Callable[[int], None]]:
-        name = self._workload.operations[0].name
+        name = self.worker._operation = self._workload.operations[0].name
         return name, self.calls[0], self._recorder.buffers(name).service.append
 
     def _draw(self) -> tuple[str, Callable[[], Any], Callable[[int], None]]:
         """The next operation of the mix, by weight, from a stream of its own."""
         index = bisect(self._weights, self._draws.random() * self._weights[-1])
-        name = self._workload.operations[index].name
+        name = self.worker._operation = self._workload.operations[index].name
         return name, self.calls[index], self._recorder.buffers(name).service.append
 
     # -- outcomes ----------------------------------------------------------------------------------------------

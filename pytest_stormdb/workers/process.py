@@ -96,7 +96,7 @@ def _live(job: Job, ids: Sequence[int], connection: Connection[Any, Any], parent
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     _die_with(parent)
     outlet = PipeOutlet(connection, lambda: os._exit(1))
-    with carried_over(outlet.send):
+    with carried_over(outlet.send, job.workload.name):
         try:
             serve(job, ids, outlet)
         except BaseException as error:

@@ -1,0 +1,192 @@
+"""The `stormdb` command: packaged workloads made, sealed, verified, listed and described."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from .dependencies import unmet_python
+from .discovery import PackagedWorkload, find_workloads
+from .errors import PlanError, StormDBError, WorkloadError
+from .inspection import Inspection, Policy, inspect
+from .integrity import check_main_module, seal
+from .metadata import load_metadata
+from .scaffold import scaffold
+from .source import operations, parameter_model, parse
+
+FINE, DIFFERENT, WRONG = 0, 1, 2
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command: 0 if all is well, 1 if a workload is not as it was sealed, 2 if it cannot be told."""
+    arguments = _parser().parse_args(argv)
+    try:
+        return _COMMANDS[arguments.command](arguments)
+    except StormDBError as problem:
+        _say(f"stormdb {arguments.command}: {problem}", to_stderr=True)
+        return WRONG
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="stormdb", description="Packaged workloads of pytest-stormdb.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    new = commands.add_parser("new", help="write a packaged workload that runs as it is")
+    new.add_argument("name", metavar="NAME")
+    for command, summary in {
+        "seal": "write the checksums of the workloads in PATH",
+        "verify": "compare the workloads in PATH with their checksums",
+        "list": "show the workloads in PATH",
+        "schema": "print the JSON Schema of the parameters of the workload in PATH",
+    }.items():
+        commands.add_parser(command, help=summary).add_argument("path", metavar="PATH", type=Path)
+    commands.choices["verify"].add_argument(
+        "--keyring", metavar="FILE", type=Path, help="check the signatures too, with the public keys in FILE"
+    )
+    return parser
+
+
+def _new(arguments: argparse.Namespace) -> int:
+    folder = scaffold(arguments.name, Path())
+    _say(f"wrote {folder}; run it with 'pytest {folder}', seal it with 'stormdb seal {folder}'")
+    return FINE
+
+
+def _seal(arguments: argparse.Namespace) -> int:
+    for workload in _found(arguments.path):
+        metadata = load_metadata(workload.metadata_path)
+        if problem := check_main_module(metadata, workload.folder):
+            raise WorkloadError(f"{workload.metadata_path}: correct it, then seal: {problem}")
+        before = workload.checksum_path.read_bytes() if workload.checksum_path.is_file() else None
+        sealed = seal(workload.folder, workload.name)
+        _say(f"sealed {sealed}")
+        if workload.signature_path.exists() and sealed.read_bytes() != before:
+            _say(f"sign it again: {workload.signature_path} is of the checksums before")
+    return FINE
+
+
+def _verify(arguments: argparse.Namespace) -> int:
+    """Unsealed is an answer, but not the one that was asked for."""
+    policy: Policy = "require" if arguments.keyring else "off"
+
+    def verify_one(workload: PackagedWorkload) -> int:
+        inspection = inspect(workload, keyring=arguments.keyring)
+        _say(f"{workload.name}: {inspection.state}")
+        for problem in inspection.verification.problems if inspection.verification else ():
+            _say(f"  {problem}")
+        for signature in inspection.signatures:
+            _say(f"  {signature}")
+        return DIFFERENT if inspection.refusals("require", policy) else FINE
+
+    return _each(arguments, verify_one)
+
+
+def _list(arguments: argparse.Namespace) -> int:
+    def list_one(workload: PackagedWorkload) -> int:
+        for line in _described(workload):
+            _say(line)
+        return FINE
+
+    return _each(arguments, list_one)
+
+
+def _each(arguments: argparse.Namespace, show: Callable[[PackagedWorkload], int]) -> int:
+    """The worst answer about the workloads in PATH; what is wrong with one does not hide the others."""
+    worst = FINE
+    for workload in _found(arguments.path):
+        try:
+            worst = max(worst, show(workload))
+        except WorkloadError as problem:
+            _say(f"{workload.name}: {problem}", to_stderr=True)
+            worst = WRONG
+    return worst
+
+
+def _described(workload: PackagedWorkload) -> Iterator[str]:
+    inspection = inspect(workload)
+    metadata = inspection.metadata
+    if metadata is None:
+        yield f"{workload.name}  {inspection.state}"
+        yield f"  see 'stormdb verify {workload.folder}'"
+        return
+    yield f"{metadata.name} {metadata.version}  {inspection.state}"
+    if metadata.description:
+        yield f"  {metadata.description}"
+    if metadata.tags:
+        yield f"  tags: {', '.join(metadata.tags)}"
+    yield f"  operations: {', '.join(operations(parse(workload.main_module))) or 'none'}"
+    yield f"  in {workload.folder}"
+
+
+def _schema(arguments: argparse.Namespace) -> int:
+    workload, *others = _found(arguments.path)
+    if others:
+        raise PlanError(f"{arguments.path}: holds {len(others) + 1} workloads; give the folder of one")
+    _refuse_unfit(inspect(workload))
+    model = parameter_model(parse(workload.main_module))
+    if model is None:
+        raise WorkloadError(f"{workload.main_module}: no call of stormdb_parameters(MODEL), so no schema")
+    _say(json.dumps(_json_schema(workload, model), indent=2))
+    return FINE
+
+
+def _refuse_unfit(inspection: Inspection) -> None:
+    reasons = inspection.refusals("verify")
+    if not reasons and inspection.metadata:
+        reasons = unmet_python(inspection.metadata.dependencies)
+    if reasons:
+        raise WorkloadError(f"{inspection.workload.folder}: not imported: {'; '.join(reasons)}")
+
+
+def _json_schema(workload: PackagedWorkload, model: str) -> object:
+    with _importable(workload) as module:
+        try:
+            found: object = importlib.import_module(module)
+            for part in model.split("."):
+                found = getattr(found, part)
+            return found.model_json_schema()  # type: ignore[attr-defined]
+        except KeyboardInterrupt:
+            raise
+        except BaseException as problem:  # whatever the module raises, pytest.skip included
+            reason = f"{type(problem).__name__}: {problem}"
+            raise WorkloadError(f"{workload.main_module}: no schema of {model}: {reason}") from problem
+
+
+@contextmanager
+def _importable(workload: PackagedWorkload) -> Iterator[str]:
+    """The name to import the main module by, from above its packages as pytest does; no bytecode is read."""
+    root, name = workload.main_module.resolve().parent, workload.main_module.stem
+    while (root / "__init__.py").is_file():
+        root, name = root.parent, f"{root.name}.{name}"
+    path, modules, prefix = sys.path[:], set(sys.modules), sys.pycache_prefix
+    with tempfile.TemporaryDirectory(prefix="stormdb-", ignore_cleanup_errors=True) as cache:
+        sys.path.insert(0, str(root))
+        sys.pycache_prefix = cache
+        importlib.invalidate_caches()
+        try:
+            yield name
+        finally:
+            sys.path[:], sys.pycache_prefix = path, prefix
+            for added in set(sys.modules) - modules:
+                if (getattr(sys.modules[added], "__file__", None) or "").startswith(str(root)):
+                    del sys.modules[added]
+
+
+def _found(path: Path) -> list[PackagedWorkload]:
+    workloads = find_workloads([path])
+    if not workloads:
+        raise PlanError(f"{path}: no packaged workload; one is NAME.yaml with a line 'name: NAME', and test_NAME.py")
+    return workloads
+
+
+def _say(text: str, *, to_stderr: bool = False) -> None:
+    stream = sys.stderr if to_stderr else sys.stdout
+    print(text.encode(errors="backslashreplace").decode(), file=stream)
+
+
+_COMMANDS = {"new": _new, "seal": _seal, "verify": _verify, "list": _list, "schema": _schema}

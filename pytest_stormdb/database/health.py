@@ -1,0 +1,172 @@
+"""Health checks: what must hold on the server before, during and after a run."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import psycopg
+
+from ..errors import ServerError, StormDBError
+from .connect import connect
+
+_SKEW_S = 1.0
+_SOONEST_S = 0.05
+
+Check = Callable[[psycopg.Connection[Any]], object]
+
+
+@dataclass(frozen=True, slots=True)
+class HealthCheck:
+    """A named check of a connection: it fails by raising, or by returning False. ``abort`` ends a run it fails in.
+
+    ``advisory`` ones never fail: what they say is a warning.
+    """
+
+    name: str
+    check: Check
+    timeout_s: float
+    interval_s: float
+    abort: bool = False
+    advisory: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class HealthResult:
+    """What a check said: ``when`` is ``before``, ``during`` or ``after``; ``at_s`` from the start of the run."""
+
+    check: str
+    when: str
+    ok: bool
+    detail: str
+    duration_s: float = 0.0
+    at_s: float | None = None
+    advisory: bool = False
+    aborted: bool = False
+
+
+def built_in(timeout_s: float, interval_s: float) -> list[HealthCheck]:
+    """The checks every run gets."""
+
+    def check(name: str, function: Check, *, advisory: bool = False) -> HealthCheck:
+        return HealthCheck(name, function, timeout_s, interval_s, advisory=advisory)
+
+    return [
+        check("server reachable", _answers),
+        check("not in recovery", _not_in_recovery),
+        check("clock skew", _clock_skew, advisory=True),
+        check("other sessions", _other_sessions, advisory=True),
+    ]
+
+
+def examine(checks: Sequence[HealthCheck], dsn: str, when: str, at_s: float | None = None) -> list[HealthResult]:
+    """Every check, each on a connection of its own with its own timeout."""
+    return [_examine_one(check, dsn, when, at_s) for check in checks]
+
+
+def _examine_one(check: HealthCheck, dsn: str, when: str, at_s: float | None) -> HealthResult:
+    started = time.monotonic()
+    ok, detail = True, ""
+    try:
+        with _connection(dsn, check.timeout_s) as conn:
+            said = check.check(conn)
+        ok, detail = said is not False, said if isinstance(said, str) else ""
+        if not ok:
+            detail = "returned False"
+    except StormDBError as error:
+        ok, detail = False, str(error)
+    except Exception as error:
+        ok, detail = False, f"{type(error).__name__}: {error}".strip().splitlines()[0]
+    if check.advisory:
+        ok = ok and not detail
+    return HealthResult(check.name, when, ok, detail, time.monotonic() - started, at_s, check.advisory)
+
+
+@contextlib.contextmanager
+def _connection(dsn: str, timeout_s: float) -> Iterator[psycopg.Connection[Any]]:
+    conn = connect(dsn, name="stormdb health", timeout_s=max(2, round(timeout_s)))
+    guard = threading.Timer(timeout_s, _cut, [conn, timeout_s])
+    guard.start()
+    try:
+        conn.execute("SELECT set_config('statement_timeout', %s, false)", [f"{max(1, round(timeout_s * 1000))}ms"])
+        yield conn
+    finally:
+        guard.cancel()
+        guard.join()
+        conn.close()
+
+
+def _cut(conn: psycopg.Connection[Any], timeout_s: float) -> None:
+    """A server that does not even time out: leave it."""
+    with contextlib.suppress(psycopg.Error, OSError):
+        conn.cancel_safe(timeout=min(2.0, timeout_s))
+
+
+def _answers(conn: psycopg.Connection[Any]) -> None:
+    conn.execute("SELECT 1")
+
+
+def _not_in_recovery(conn: psycopg.Connection[Any]) -> None:
+    row = conn.execute("SELECT pg_is_in_recovery()").fetchone()
+    if row is not None and row[0]:
+        raise ServerError("the server is in recovery and takes no writes; load its primary")
+
+
+def _clock_skew(conn: psycopg.Connection[Any]) -> str:
+    before = time.time()
+    row = conn.execute("SELECT extract(epoch FROM clock_timestamp())::float8").fetchone()
+    after = time.time()
+    assert row is not None
+    skew_s = max(before - row[0], row[0] - after, 0.0)
+    return f"the server's clock is {skew_s:.1f} s off this machine's" if skew_s > _SKEW_S else ""
+
+
+def _other_sessions(conn: psycopg.Connection[Any]) -> str:
+    row = conn.execute(
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state = 'active'"
+        " AND backend_type = 'client backend' AND application_name NOT LIKE 'stormdb%'"
+    ).fetchone()
+    others = row[0] if row else 0
+    if not others:
+        return ""
+    return f"{others} other active session{'s' * (others > 1)} on the database: the numbers will be noisy"
+
+
+class Monitor:
+    """Repeats checks while a run goes on, in a thread, each at its own interval."""
+
+    def __init__(self, checks: Sequence[HealthCheck], dsn: str) -> None:
+        self.results: list[HealthResult] = []
+        self._checks = [check for check in checks if not check.advisory]
+        self._dsn = dsn
+
+    @contextlib.contextmanager
+    def during(self, stop_run: Callable[[], None]) -> Iterator[None]:
+        """Check until the block ends; a failed check that says ``abort`` stops the run."""
+        ended = threading.Event()
+        threads = [
+            threading.Thread(target=self._repeat, args=(check, stop_run, ended), daemon=True) for check in self._checks
+        ]
+        for thread in threads:
+            thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            for check, thread in zip(self._checks, threads, strict=True):
+                thread.join(check.timeout_s + 5)
+
+    def _repeat(self, check: HealthCheck, stop_run: Callable[[], None], ended: threading.Event) -> None:
+        started = time.monotonic()
+        while not ended.wait(max(_SOONEST_S, check.interval_s)):
+            result = _examine_one(check, self._dsn, "during", time.monotonic() - started)
+            if not check.abort or result.ok:
+                self.results.append(result)
+                continue
+            self.results.append(replace(result, aborted=True))
+            stop_run()
+            return
