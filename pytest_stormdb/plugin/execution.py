@@ -40,8 +40,9 @@ def check_ready(item: pytest.Function) -> None:
     with told():
         plan = plan_for(item)
         thresholds_for(item)
+        plans = _swept(plan, sweep_of(item.config)) or [plan]
         with admin_connection(dsn) as admin:
-            preflight(admin, plan)
+            preflight(admin, max(plans, key=lambda each: each.workers))
         if item.config.stash[STATE].why_unmeasured is None:
             item.stash[_HEALTH] = health_checks_for(item), checked_before(health_checks_for(item), dsn)
 
