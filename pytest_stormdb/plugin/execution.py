@@ -175,7 +175,7 @@ def _stops(error: BaseException) -> Stop | None:
 
 def _loop_factory(item: pytest.Item) -> Callable[[], Any] | None:
     """The event loop that pytest-asyncio's hook gives, where there is one: uvloop comes this way."""
-    hook = getattr(item.config.hook, "pytest_asyncio_loop_factories", None)
+    hook = getattr(item.ihook, "pytest_asyncio_loop_factories", None)
     factories = hook(config=item.config, item=item) if hook is not None else None
     return next(iter(factories.values()), None) if factories else None
 
