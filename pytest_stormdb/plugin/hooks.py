@@ -19,7 +19,7 @@ from .fixtures import (  # noqa: F401 - pytest finds the fixtures here
     worker,
 )
 from .options import add_options, check_early, is_given, value_of
-from .packages import PACKAGES, Packages, refusal
+from .packages import PACKAGES, Packages, announcement, refusal
 from .state import STATE, State
 
 _MARKS = (
@@ -44,7 +44,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[STATE] = State(config)
     if PACKAGES not in config.stash:  # without initial conftests: run in this process by another plugin
         config.stash[PACKAGES] = Packages(config)
-    config.args.extend(config.stash[PACKAGES].look_around(config.args))
+    config.args[:] = config.stash[PACKAGES].start(config.args)
     for name in ("json",):
         path = value_of(config, name)
         if path is not None and not Path(path).absolute().parent.is_dir():
@@ -59,8 +59,11 @@ def pytest_load_initial_conftests(early_config: pytest.Config, args: list[str]) 
 
 
 def pytest_report_header(config: pytest.Config) -> str | None:
-    known = config.stash[PACKAGES].known()
-    return f"stormdb workloads: {', '.join(package.title for package in known)}" if known else None
+    return announcement(config.stash[PACKAGES])
+
+
+def pytest_report_collectionfinish(config: pytest.Config) -> str | None:
+    return announcement(config.stash[PACKAGES])
 
 
 @pytest.hookimpl(tryfirst=True)
