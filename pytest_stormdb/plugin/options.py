@@ -69,8 +69,13 @@ def add_options(parser: pytest.Parser) -> None:
 
 
 def value_of(config: pytest.Config, name: str) -> Any:
-    """An option outside of plans: the command line's word, else the ini file's, else None."""
+    """An option outside of plans: the command line's word, else the ini file's, else None.
+
+    While pytest loads its initial conftests, what the command line says is not among the options yet.
+    """
     given = config.getoption(f"stormdb_{name}")
+    if given is None:
+        given = getattr(getattr(config, "known_args_namespace", None), f"stormdb_{name}", None)
     return given if given is not None else config.getini(f"stormdb_{name}")
 
 
