@@ -16,7 +16,7 @@ from ..result import Result
 from ..run import Health, checked_before, preflight, run, run_once
 from ..workload import Operation, Workload
 from .collection import arguments_of, mix_of, shared_connection
-from .options import sweep_of, thresholds_of, value_of
+from .options import sweep_of, value_of
 from .planning import health_checks_for, package_of, plan_for, thresholds_for, workload_name
 from .state import STATE, State, told
 
@@ -101,7 +101,7 @@ def run_in_hand(item: pytest.Item, function: Callable[..., Any], dsn: str, optio
     with told():
         checks = health_checks_for(item)
         health = checks, checked_before(checks, dsn)
-        thresholds = thresholds_of(item.config)
+        thresholds = thresholds_for(item)
         state.start_outputs()
         record = run(
             workload,

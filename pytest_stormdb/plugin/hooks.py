@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from .collection import complaint, health_mark, is_workload, mix_of
+from .collection import complaint, complaint_of_other, health_mark, is_workload, mix_of
 from .fixtures import (  # noqa: F401 - pytest finds the fixtures here
     _stormdb_schema_dsn,
     batch_size,
@@ -102,8 +102,9 @@ def pytest_pycollect_makeitem(collector: Any, name: str, obj: object) -> Any:
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_setup(item: pytest.Item) -> Generator[None, None, None]:
     if not isinstance(item, pytest.Function) or not is_workload(item):
-        if item.get_closest_marker("stormdb") is not None:
-            pytest.fail(f"{item.name} is marked stormdb but is no plain test function", pytrace=False)
+        wrong = complaint_of_other(item)
+        if wrong is not None:
+            pytest.fail(wrong, pytrace=False)
         return (yield)
     wrong = complaint(item)
     if wrong is not None:
