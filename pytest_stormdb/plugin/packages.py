@@ -108,7 +108,7 @@ class Packages:
         path = _absolute(base, argument.partition("::")[0])
         if path.exists():
             return [path]
-        return [_absolute(base, match) for match in glob.glob(argument, root_dir=base, recursive=True)]
+        return [_absolute(base, match) for match in glob.glob(argument, root_dir=base, recursive=True)]  # noqa: PTH207
 
     def _collectable(self, argument: str) -> str:
         path = _absolute(self._config.invocation_params.dir, argument.partition("::")[0])

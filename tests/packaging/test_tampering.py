@@ -105,7 +105,10 @@ def change(file: str) -> Callable[[Suite, Path], None]:
 
 
 def add(file: str) -> Callable[[Suite, Path], None]:
-    return lambda suite, folder: suite.write(f"{folder.relative_to(suite.folder)}/{file}", "1\n") and None
+    def write(suite: Suite, folder: Path) -> None:
+        suite.write(f"{folder.relative_to(suite.folder)}/{file}", "1\n")
+
+    return write
 
 
 def remove(file: str) -> Callable[[Suite, Path], None]:
