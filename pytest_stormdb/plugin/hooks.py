@@ -89,7 +89,11 @@ def pytest_pycollect_makeitem(collector: Any, name: str, obj: object) -> Any:
     mix = mix_of(obj) if isinstance(obj, type) else None
     if mix is None:
         return None
-    return collector.ihook.pytest_pycollect_makeitem(collector=collector, name=name, obj=mix.as_function())
+    function = mix.as_function()
+    items = collector.ihook.pytest_pycollect_makeitem(collector=collector, name=name, obj=function)
+    for item in items or ():
+        item.obj = function  # pytest would look it up by its name, and find the class
+    return items
 
 
 @pytest.hookimpl(wrapper=True)
