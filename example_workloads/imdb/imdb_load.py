@@ -156,7 +156,8 @@ def _library(conn: psycopg.Connection[Any], imdb_ids: tuple[str, ...], has_trigr
     years = [year for _, year in places]
     with_cast = _column(conn, "SELECT DISTINCT movie_id FROM movie_cast ORDER BY 1")
     samples = conn.execute(
-        "SELECT title, split_part(overview, ' ', 2), split_part(overview, ' ', 5) FROM movies ORDER BY movie_id LIMIT %s",
+        """SELECT title, split_part(overview, ' ', 2), split_part(overview, ' ', 5)
+             FROM movies ORDER BY movie_id LIMIT %s""",
         [_MOST_SAMPLES],
     ).fetchall()
     genres = _column(conn, "SELECT DISTINCT jsonb_array_elements_text(meta -> 'genres') FROM movies ORDER BY 1")

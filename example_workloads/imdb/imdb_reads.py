@@ -46,10 +46,14 @@ def middle_of(title: str, rng: random.Random) -> str:
 # -- looking one thing up, by an index -------------------------------------------------------------------------------
 
 
-TITLE_BEGINS = "SELECT movie_id, title, year FROM movies WHERE lower(title) LIKE lower(%s) ORDER BY rating DESC NULLS LAST LIMIT 20"
-TITLE_CONTAINS = (
-    "SELECT movie_id, title, year FROM movies WHERE title ILIKE %s ORDER BY rating DESC NULLS LAST LIMIT 20"
-)
+TITLE_BEGINS = """
+    SELECT movie_id, title, year FROM movies WHERE lower(title) LIKE lower(%s)
+      ORDER BY rating DESC NULLS LAST, movie_id LIMIT 20
+    """
+TITLE_CONTAINS = """
+    SELECT movie_id, title, year FROM movies WHERE title ILIKE %s
+      ORDER BY rating DESC NULLS LAST, movie_id LIMIT 20
+    """
 
 
 def title_search(worker: Worker, library: Library) -> None:

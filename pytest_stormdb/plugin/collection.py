@@ -105,6 +105,16 @@ def complaint(item: pytest.Function) -> str | None:
     return None
 
 
+def complaint_of_other(item: pytest.Item) -> str | None:
+    """What is wrong with our marks on what is no workload; None where nothing is."""
+    if item.get_closest_marker("stormdb") is not None:
+        return f"{item.name} is marked stormdb but is no plain test function"
+    runs_in_hand = "stormdb" in getattr(item, "fixturenames", ())
+    if item.get_closest_marker("stormdb_slo") is not None and not runs_in_hand:
+        return f"{item.name} has thresholds but is no workload; mark it stormdb, or use the stormdb fixture"
+    return None
+
+
 def _complaint_of_mix(name: str, mix: Mix) -> str | None:
     for method, weight in mix.weights.items():
         if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 < weight < float("inf"):

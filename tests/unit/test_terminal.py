@@ -62,7 +62,7 @@ def test_several_runs_share_their_columns_and_servers() -> None:
     )
     assert text_of(short, other, short).splitlines()[-2:] == [
         "PostgreSQL 18.4 (embedded on this machine, which these numbers measure too); fsync on, shared_buffers 128MB",
-        "PostgreSQL 16.2 (not ours); fsync off",
+        "PostgreSQL 16.2 (not embedded); fsync off",
     ]
 
 
