@@ -127,7 +127,7 @@ class Scratch:
         path = self._folder / block.attributes.get("append", name)
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("a" if "append" in block.attributes else "w", encoding="utf-8") as file:
-            file.write(block.code)
+            file.write("\n\n" * ("append" in block.attributes) + block.code)
         return path
 
     def _commands(self, block: Block) -> None:
