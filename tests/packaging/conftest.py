@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import sys
+
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -127,5 +127,3 @@ def database(server: EmbeddedServer, monkeypatch: pytest.MonkeyPatch) -> Iterato
         with psycopg.connect(dsn, autocommit=True, application_name="stormdb test") as conn:
             yield conn
         admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
-
-
