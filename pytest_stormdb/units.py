@@ -94,6 +94,6 @@ def _three_digits(value: float) -> str:
         return f"{value:,.0f}"
     if magnitude >= 9.995:
         return f"{value:.1f}"
-    if magnitude >= 0.0995 or value == 0:
+    if magnitude >= 0.0995:
         return f"{value:.2f}"
     return f"{value:.3g}"

@@ -72,6 +72,7 @@ class Worker:
         self._is_async = is_async
         self._part: str | None = None
         self._operation: str | None = None
+        self._pause_ns = 0
 
     def __getattr__(self, name: str) -> Any:
         if name == "conn":
@@ -98,6 +99,19 @@ class Worker:
     def operation(self, name: str) -> AbstractContextManager[None]:
         """Time a part of the iteration under a name of its own. Parts do not nest."""
         return Part(self, name)
+
+    def pause(self, seconds: float) -> None:
+        """Wait that long before this worker's next iteration, outside of what is measured: a user's think time.
+
+        It takes effect when the iteration returns, and replaces nothing: the plan's think time is added. In an
+        open loop, where the schedule decides, a pausing worker takes no arrival.
+        """
+        self._pause_ns = max(0, round(seconds * 1e9))
+
+    def take_pause_ns(self) -> int:
+        """The pause asked for since it was last taken."""
+        pause_ns, self._pause_ns = self._pause_ns, 0
+        return pause_ns
 
 
 class Part:

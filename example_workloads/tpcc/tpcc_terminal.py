@@ -35,7 +35,7 @@ class Step:
 
     def __init__(self, worker: Worker, sql: str) -> None:
         self._sql = sql
-        self._statement = worker.prepare(sql)
+        self._statement: Any = worker.prepare(sql)
 
     def __call__(self) -> None:
         """Run what returns and changes no rows."""

@@ -19,7 +19,7 @@ from .fixtures import (  # noqa: F401 - pytest finds the fixtures here
     worker,
 )
 from .options import add_options, check_early, is_given, value_of
-from .packages import PACKAGES, Packages, refusal
+from .packages import PACKAGES, Packages, announcement, refusal
 from .state import STATE, State
 
 _MARKS = (
@@ -45,7 +45,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[STATE] = State(config)
     if PACKAGES not in config.stash:  # without initial conftests: run in this process by another plugin
         config.stash[PACKAGES] = Packages(config)
-    config.args.extend(config.stash[PACKAGES].look_around(config.args))
+    config.args[:] = config.stash[PACKAGES].start(config.args)
     for name in ("json",):
         path = value_of(config, name)
         if path is not None and not Path(path).absolute().parent.is_dir():
@@ -60,8 +60,11 @@ def pytest_load_initial_conftests(early_config: pytest.Config, args: list[str]) 
 
 
 def pytest_report_header(config: pytest.Config) -> str | None:
-    known = config.stash[PACKAGES].known()
-    return f"stormdb workloads: {', '.join(package.title for package in known)}" if known else None
+    return announcement(config.stash[PACKAGES])
+
+
+def pytest_report_collectionfinish(config: pytest.Config) -> str | None:
+    return announcement(config.stash[PACKAGES])
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -90,7 +93,11 @@ def pytest_pycollect_makeitem(collector: Any, name: str, obj: object) -> Any:
     mix = mix_of(obj) if isinstance(obj, type) else None
     if mix is None:
         return None
-    return collector.ihook.pytest_pycollect_makeitem(collector=collector, name=name, obj=mix.as_function())
+    function = mix.as_function()
+    items = collector.ihook.pytest_pycollect_makeitem(collector=collector, name=name, obj=function)
+    for item in items:
+        item.obj = function  # pytest looks it up by its name, and would find the class
+    return items
 
 
 @pytest.hookimpl(wrapper=True)
@@ -152,6 +159,7 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     unmeasured = _unmeasured(terminalreporter)
     if config.getoption("no_summary", False) or not (state.records or unmeasured):
         return
+    terminalreporter.ensure_newline()
     terminalreporter.section("stormdb")
     if state.records:
         from ..reports.terminal import lines

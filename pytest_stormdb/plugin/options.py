@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import pytest
 
@@ -13,8 +12,7 @@ if TYPE_CHECKING:
     from ..verdict import Threshold
 
 
-@dataclass(frozen=True, slots=True)
-class Option:
+class Option(NamedTuple):
     """One option; ``plan`` is its name in a load plan where it has one."""
 
     name: str
@@ -71,8 +69,13 @@ def add_options(parser: pytest.Parser) -> None:
 
 
 def value_of(config: pytest.Config, name: str) -> Any:
-    """An option outside of plans: the command line's word, else the ini file's, else None."""
+    """An option outside of plans: the command line's word, else the ini file's, else None.
+
+    While pytest loads its initial conftests, what the command line says is not among the options yet.
+    """
     given = config.getoption(f"stormdb_{name}")
+    if given is None:
+        given = getattr(getattr(config, "known_args_namespace", None), f"stormdb_{name}", None)
     return given if given is not None else config.getini(f"stormdb_{name}")
 
 
@@ -96,6 +99,8 @@ def check_early(config: pytest.Config) -> None:
         plan_of(config, [])
         thresholds_of(config)
         sweep_of(config)
+        if value_of(config, "prometheus") is not None:
+            parse_address(value_of(config, "prometheus"))
         parse_parameters(value_of(config, "param") or [])
         if value_of(config, "health_interval") is not None:
             parse_duration_ns(value_of(config, "health_interval"), "--stormdb-health-interval")
@@ -104,6 +109,16 @@ def check_early(config: pytest.Config) -> None:
     if value_of(config, "inconclusive") not in (None, "warn", "fail"):
         action = value_of(config, "inconclusive")
         raise pytest.UsageError(f"--stormdb-inconclusive: {action!r} is neither 'warn' nor 'fail'")
+
+
+def parse_address(text: str) -> tuple[str, int]:
+    """``PORT`` or ``HOST:PORT``; without a host, this machine only."""
+    from ..errors import PlanError
+
+    host, _, port = text.rpartition(":")
+    if not port.isdecimal() or int(port) > 65535:
+        raise PlanError(f"--stormdb-prometheus: {text!r} is not [HOST:]PORT")
+    return host or "127.0.0.1", int(port)
 
 
 def is_given(config: pytest.Config) -> bool:

@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 import ast
+import glob
+import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from types import CodeType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
-from ..discovery import PackagedWorkload, find_workloads, recognise
 from ..errors import StormDBError, WorkloadError
 from .options import value_of
 
 if TYPE_CHECKING:
+    from ..discovery import PackagedWorkload
     from ..metadata import Metadata
     from ..verified import VerifiedFinder
 
 _POLICIES = ("off", "verify", "require")
 
 
-@dataclass(frozen=True, slots=True)
-class Package:
+class Package(NamedTuple):
     """A packaged workload and what was found about it; one with ``refusals`` is not imported."""
 
     workload: PackagedWorkload
@@ -44,6 +44,8 @@ class Packages:
         self._config = config
         self._by_folder: dict[Path, Package | None] = {}
         self._names: dict[str, Path] = {}
+        self._announced: set[Path] = set()
+        self._has_started = False
         self._finder: VerifiedFinder | None = None
         self._checksums = self._policy("checksums", "verify")
         keyring = value_of(config, "keyring")
@@ -52,10 +54,10 @@ class Packages:
         if self._signatures != "off" and self._keyring is None:
             raise pytest.UsageError(f"--stormdb-signatures={self._signatures} needs --stormdb-keyring FILE")
 
-    def look_around(self, arguments: list[str]) -> list[str]:
-        """Verify what lies in, below or above the arguments; the folders that --stormdb-path adds to them."""
-        for argument in arguments:
-            path = (self._config.invocation_params.dir / argument.partition("::")[0]).absolute()
+    def look_around(self, arguments: list[str]) -> None:
+        """Verify whatever pytest may import from before it collects: what lies in, right below or above these."""
+        found = [path for argument in arguments for path in self._paths(argument)]
+        for path in found or [self._config.invocation_params.dir]:
             for folder in (path, *path.parents):
                 self.at(folder)
                 if folder == self._config.rootpath:
@@ -63,13 +65,28 @@ class Packages:
             if path.is_dir():
                 for child in sorted(path.iterdir()):
                     self.at(child)
-        return [str(workload.folder) for workload in self._on_path()]
+
+    def start(self, arguments: list[str]) -> list[str]:
+        """The arguments to collect: with --stormdb-path's folders, and the folder for any part of a refused one.
+
+        What is asked for by name in a refused workload would else be "not found", and keep all others from running.
+        """
+        self.look_around(arguments)
+        added = [str(workload.folder) for workload in self._on_path()]
+        self._has_started = True
+        return list(dict.fromkeys(self._collectable(argument) for argument in (*arguments, *added)))
 
     def at(self, folder: Path) -> Package | None:
         """The packaged workload in this very folder, verified when it is first asked for."""
         if folder not in self._by_folder:
             self._by_folder[folder] = self._examined(folder) if folder.is_dir() else None
         return self._by_folder[folder]
+
+    def unannounced(self) -> list[Package]:
+        """Those that were found since this was asked before, by name."""
+        found = [package for package in self.known() if package.workload.folder not in self._announced]
+        self._announced |= {package.workload.folder for package in found}
+        return found
 
     def around(self, path: Path) -> Package | None:
         """The packaged workload that a file belongs to."""
@@ -85,9 +102,26 @@ class Packages:
         if self._finder is not None:
             self._finder.remove()
 
+    def _paths(self, argument: str) -> list[Path]:
+        """Where an argument leads; one that is a pattern, as test paths may be, to several places."""
+        base = self._config.invocation_params.dir
+        path = _absolute(base, argument.partition("::")[0])
+        if path.exists():
+            return [path]
+        return [_absolute(base, match) for match in glob.glob(argument, root_dir=base, recursive=True)]
+
+    def _collectable(self, argument: str) -> str:
+        path = _absolute(self._config.invocation_params.dir, argument.partition("::")[0])
+        package = self.around(path)
+        return str(package.workload.folder) if package is not None and package.refusals else argument
+
     def _on_path(self) -> Iterator[PackagedWorkload]:
         given = value_of(self._config, "path") or []
-        roots = [self._config.invocation_params.dir / root for root in given]
+        if not given:
+            return
+        from ..discovery import find_workloads
+
+        roots = [_absolute(self._config.invocation_params.dir, root) for root in given]
         try:
             workloads = find_workloads(roots)
         except StormDBError as error:
@@ -103,6 +137,10 @@ class Packages:
         return policy
 
     def _examined(self, folder: Path) -> Package | None:
+        if not _may_hold_one(folder):
+            return None
+        from ..discovery import PackagedWorkload, recognise
+
         try:
             workload = recognise(folder)
             if workload is None:
@@ -137,8 +175,20 @@ class Packages:
         if not package.refusals and package.state != "verified":
             return
         if self._finder is None:
-            self._finder = VerifiedFinder(self._compile)
+            self._finder = VerifiedFinder(self._compile, self._on_change)
         self._finder.guard(Guarded(package.workload.folder, None if package.refusals else digests))
+
+    def _on_change(self, folder: Path, sentence: str) -> None:
+        """A file has changed since it was verified: refuse the rest of its workload too.
+
+        Before the collection, no error of an import would be of that workload alone: go on, with nothing of it.
+        """
+        for path, package in self._by_folder.items():
+            if package is not None and path.resolve() == folder:
+                self._by_folder[path] = refused = package._replace(refusals=(*package.refusals, sentence))
+                self._guard(refused, None)
+        if self._has_started:
+            raise ImportError(sentence)
 
     def _compile(self, source: bytes, path: Path) -> CodeType:
         """Compile as pytest would: test modules and conftests with rewritten assertions."""
@@ -150,6 +200,15 @@ class Packages:
         return compile(tree, str(path), "exec", dont_inherit=True)
 
 
+def _may_hold_one(folder: Path) -> bool:
+    """A look at the names in a folder: most hold no packaged workload, and should not cost an import."""
+    try:
+        with os.scandir(folder) as entries:
+            return any(entry.name.endswith((".yaml", ".sha256")) for entry in entries)
+    except OSError:
+        return False
+
+
 class RefusedWorkload(pytest.Collector):
     """Stands in the place of a folder whose code must not run: one collection error, and no import."""
 
@@ -157,6 +216,11 @@ class RefusedWorkload(pytest.Collector):
 
     def collect(self) -> Iterator[pytest.Item]:
         raise self.CollectError("\n".join(f"workload {self.path.name}: {reason}" for reason in self.reasons))
+
+
+def _absolute(base: Path, path: str | Path) -> Path:
+    """As pytest does: without dots, and links as they are."""
+    return Path(os.path.abspath(base / path))  # noqa: PTH100 - Path.absolute() keeps the dots
 
 
 PACKAGES = pytest.StashKey[Packages]()
@@ -171,3 +235,9 @@ def refusal(packages: Packages, path: Path, parent: pytest.Collector) -> Refused
     node: RefusedWorkload = RefusedWorkload.from_parent(parent, name=path.name, path=path, nodeid=nodeid)
     node.reasons = package.refusals
     return node
+
+
+def announcement(packages: Packages) -> str | None:
+    """One line that names the workloads found since the last one, and the state of each."""
+    found = packages.unannounced()
+    return f"stormdb workloads: {', '.join(package.title for package in found)}" if found else None

@@ -127,4 +127,4 @@ def told() -> Iterator[None]:
     try:
         yield
     except StormDBError as error:
-        pytest.fail(str(error), pytrace=False)
+        raise pytest.fail.Exception(str(error), pytrace=False) from None

@@ -43,7 +43,8 @@ def _names(record: RunRecord) -> list[str]:
     operations = record.statistics.operations
     whole = [name for name, figures in operations.items() if not figures.tally.is_part]
     parts = [f"  {name}" for name, figures in operations.items() if figures.tally.is_part]
-    return whole + parts + [stage.stage.label for stage in record.stages] + (["all"] if len(whole) > 1 else [])
+    stages = [stage.stage.label for stage in record.stages]
+    return stages + whole + parts + (["all"] if len(whole) > 1 else [])
 
 
 def _load(record: RunRecord) -> str:
@@ -120,10 +121,6 @@ def _judgement(record: RunRecord) -> Iterator[Line]:
             yield Line(f"  {reason}", "bad" if record.outcome in ("failed", "error") else "doubtful")
 
 
-def _counted(count: int, one: str, many: str) -> str:
-    return f"{format_count(count)} {one if count == 1 else many}"
-
-
 def _curve(sweep: Sweep) -> Iterator[Line]:
     yield Line(f"{sweep.nodeid}  (sweep)", "strong")
     yield Line(f"  {'workers':>9}{'throughput':>13}{'p50':>11}{'p99':>11}{'failures':>11}")
@@ -144,8 +141,12 @@ def _curve(sweep: Sweep) -> Iterator[Line]:
     yield Line("")
 
 
+def _counted(count: int, one: str, many: str) -> str:
+    return f"{format_count(count)} {one if count == 1 else many}"
+
+
 def _identity(server: ServerFacts) -> Iterator[Line]:
     settings = server.settings
     shown = ", ".join(f"{name} {settings[name]}" for name in ("fsync", "shared_buffers") if name in settings)
-    kind = "embedded on this machine, which these numbers measure too" if server.embedded else "not ours"
+    kind = "embedded on this machine, which these numbers measure too" if server.embedded else "not embedded"
     yield Line(f"PostgreSQL {server.version} ({kind}); {shown}")

@@ -198,10 +198,16 @@ class Crew:
         self._take(host, message)
 
     def _look_after(self, host: _Host, limit_s: float) -> None:
-        """A host whose process has gone, or that hangs, sends no more; a grandchild may keep its pipe open."""
-        if host.connection.closed or host.connection.poll():
+        """A host whose process has gone, or that hangs, sends no more; a grandchild may keep its pipe open.
+
+        Whether it has gone is asked before whether it has sent: what it said last is then in the pipe to be heard.
+        """
+        if host.connection.closed:
             return
-        if host.pid is not None and _has_exited(host.pid):
+        has_gone = host.pid is not None and _has_exited(host.pid)
+        if host.connection.poll():
+            return
+        if has_gone:
             self._part_with(host)
         elif time.monotonic() - host.heard_s > limit_s:
             self._part_with(host, f"{host.name} hung: it said nothing for {limit_s:.0f} s and was ended")

@@ -142,8 +142,11 @@ class Loop:
                     left -= 1
                     if not left:
                         return
+                pause_ns = self.worker.take_pause_ns()
                 if high_ns:
-                    yield from self._wait(perf_counter_ns() + self._draws.randint(low_ns, high_ns))
+                    pause_ns += self._draws.randint(low_ns, high_ns)
+                if pause_ns:
+                    yield from self._pause(pause_ns)
 
     def _open_turns(self, arrivals: Arrivals) -> Generator[int, None, None]:
         words = self._board.words
@@ -159,6 +162,13 @@ class Loop:
             if intended_ns >= self._boundary_ns or now >= self._drain_ns:
                 self._keep_appointments(intended_ns, now)
             yield intended_ns
+            pause_ns = self.worker.take_pause_ns()
+            if pause_ns:
+                yield from self._pause(pause_ns)
+
+    def _pause(self, pause_ns: int) -> Generator[int, None, None]:
+        """Wait between two iterations, but not beyond the end of the run."""
+        yield from self._wait(min(perf_counter_ns() + pause_ns, self._board.words[DEADLINE]))
 
     def _wait(self, until_ns: int) -> Generator[int, None, None]:
         """Wait in slices, so that a stop is noticed and an idle worker still sends its intervals."""
@@ -247,7 +257,7 @@ class Loop:
             except BaseException as error:
                 value = self._retry(call, error, state) if retries else Failed(error)
             finished = perf_counter_ns()
-            if value is None and not is_open and line.is_clean():
+            if value is None and not is_open and not self._retries and line.is_clean():
                 append(finished - started)
                 continue
             self._settle(Sample(name, turn if is_open else started, started, finished), value)
@@ -280,7 +290,7 @@ class Loop:
             except BaseException as error:
                 value = await self._retry_async(call, error, state) if retries else Failed(error)
             finished = perf_counter_ns()
-            if value is None and not is_open and line.is_clean():
+            if value is None and not is_open and not self._retries and line.is_clean():
                 append(finished - started)
                 continue
             self._settle(Sample(name, turn if is_open else started, started, finished), value)

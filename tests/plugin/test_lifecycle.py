@@ -116,7 +116,7 @@ def test_a_foreign_server_is_said_to_be_foreign(suite: Suite) -> None:
             pass
     """)
     result = suite.run("--stormdb-json=runs.json")
-    result.stdout.fnmatch_lines(["PostgreSQL * (not ours); fsync on, shared_buffers 128MB"])
+    result.stdout.fnmatch_lines(["PostgreSQL * (not embedded); fsync on, shared_buffers 128MB"])
     assert suite.runs()[0]["server"]["embedded"] is False
 
 

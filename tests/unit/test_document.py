@@ -11,6 +11,7 @@ from typing import Any
 from pytest_stormdb.histogram import Histogram
 from pytest_stormdb.reports.document import document, run_document, write_document
 from pytest_stormdb.result import Result
+from pytest_stormdb.sweep import Point, Sweep
 
 from .records import SERVER, plain_record, rich_record, snapshot, statistics
 
@@ -39,7 +40,7 @@ def reread(value: Any) -> Any:
 def test_a_document_has_the_promised_keys() -> None:
     """Format, creation, environment, server and runs; each run with every promised part and figure."""
     whole = reread(document([rich_record(), plain_record()]))
-    assert set(whole) >= {"format", "created", "environment", "server", "runs"}
+    assert set(whole) == {"format", "created", "environment", "server", "runs", "sweeps"}
     assert whole["format"] == "stormdb-run/1"
     assert datetime.datetime.fromisoformat(whole["created"]).tzinfo is not None
     assert whole["server"] == {"version": "18.4", "embedded": True, "settings": dict(SERVER.settings)}
@@ -79,9 +80,14 @@ def test_a_run_says_what_it_was_and_showed() -> None:
     assert run["operations"]["commit"]["is_part"] is True
     assert [t["verdict"] for t in run["thresholds"]] == ["pass", "fail"]
     assert (run["thresholds"][1]["operation"], run["thresholds"][1]["limit"]) == ("read", 0.001)
-    stock = run["health"][1]
-    assert (stock["check"], stock["when"], stock["ok"], stock["at_s"]) == ("stock", "during", False, 1.5)
-    assert (stock["detail"], stock["duration_s"]) == ("3 products below zero", 0.25)
+    assert run["health"][1] == {
+        "check": "stock",
+        "when": "during",
+        "ok": False,
+        "detail": "3 products below zero",
+        "duration_s": 0.25,
+        "at_s": 1.5,
+    }
     assert run["metrics"]["hits"]["value"] == 42
     assert run["server_activity"] == {"blocks_per_op": 3.5}
     assert run["validity"]["valid"] is True
@@ -108,11 +114,12 @@ def test_the_histogram_reads_back() -> None:
 
 
 def test_a_document_is_written_and_read(tmp_path: Path) -> None:
-    """The file is UTF-8 JSON that reads back as the document; a session without runs has one, too."""
+    """The file is UTF-8 JSON that reads back as the document, with its sweeps."""
     out = tmp_path / "runs.json"
-    write_document([plain_record(nodeid="test_é.py::test_ü")], out)
+    write_document([plain_record(nodeid="test_é.py::test_ü")], out, [Sweep("t", (Point(1, 10.0, None, None),))])
     written = json.loads(out.read_text(encoding="utf-8"))
     assert written["runs"][0]["nodeid"] == "test_é.py::test_ü"
+    assert written["sweeps"][0]["knee_workers"] == 1
     write_document([], out)
     empty = json.loads(out.read_text(encoding="utf-8"))
     assert (empty["server"], empty["runs"]) == (None, [])

@@ -62,7 +62,7 @@ def test_several_runs_share_their_columns_and_servers() -> None:
     )
     assert text_of(short, other, short).splitlines()[-2:] == [
         "PostgreSQL 18.4 (embedded on this machine, which these numbers measure too); fsync on, shared_buffers 128MB",
-        "PostgreSQL 16.2 (not ours); fsync off",
+        "PostgreSQL 16.2 (not embedded); fsync off",
     ]
 
 
@@ -82,7 +82,7 @@ def test_a_run_without_operations_is_all_dashes() -> None:
     assert text_of(record) == golden("""
         test_shop.py::test_read  (4 workers, 2.0 s)
           operation      count   failures throughput        p50        p95        p99        max
-          all                0          0     0.00/s          -          -          -          -
+          all                0          0        0/s          -          -          -          -
           no iteration succeeded
 
         PostgreSQL 18.4 (embedded on this machine, which these numbers measure too); fsync on, shared_buffers 128MB

@@ -153,7 +153,7 @@ def test_durations_are_shown_with_three_digits(seconds: float | None, text: str)
 
 @pytest.mark.parametrize(
     ("per_s", "text"),
-    [(None, "-"), (math.nan, "-"), (0, "0.00/s"), (0.01234, "0.0123/s"), (12.34, "12.3/s"), (1234.5, "1,234/s")],
+    [(None, "-"), (math.nan, "-"), (0, "0/s"), (0.01234, "0.0123/s"), (12.34, "12.3/s"), (1234.5, "1,234/s")],
 )
 def test_rates_are_shown_with_three_digits(per_s: float | None, text: str) -> None:
     """A rate shows three significant digits, per second."""
@@ -163,7 +163,7 @@ def test_rates_are_shown_with_three_digits(per_s: float | None, text: str) -> No
 def test_ratios_and_counts_are_shown() -> None:
     """Ratios become percentages, counts get separators."""
     assert format_ratio(0.00123) == "0.12%"
-    assert format_ratio(0) == "0.00%"
+    assert format_ratio(0) == "0%"
     assert format_ratio(1) == "100%"
     assert format_count(1234567) == "1,234,567"
 
