@@ -215,7 +215,8 @@ def conclude(
         reasons.append("a failed health check ended the run")
     missed = [verdict.line for verdict in verdicts if verdict.ruling == "fail"]
     early = [aborted] if aborted is not None else []
-    reasons += [*early, *missed] if missed else []
+    doubtful = any(verdict.ruling in ("invalid", "inconclusive") for verdict in verdicts)
+    reasons += [*early, *missed] if missed or not doubtful else []
     if not total.count:
         reasons.append(f"no iteration succeeded ({total.failures:,} failed)")
     if total.failures and not any(threshold.metric == "errors" for threshold in thresholds):

@@ -35,6 +35,8 @@ def _stormdb_schema_dsn(request: pytest.FixtureRequest, stormdb_dsn: str) -> Ite
     from ..database.connect import parse_dsn, with_search_path
     from ..database.server import Schema, admin_connection, schema_name
 
+    if not isinstance(stormdb_dsn, str):
+        pytest.fail(f"fixture stormdb_dsn: not a connection string but {type(stormdb_dsn).__name__!r}", pytrace=False)
     with told():
         dsn = parse_dsn(stormdb_dsn, "fixture stormdb_dsn")
         name = schema_name(workload_name(request.node))
@@ -46,7 +48,7 @@ def _stormdb_schema_dsn(request: pytest.FixtureRequest, stormdb_dsn: str) -> Ite
             schema.create()
         yield with_search_path(dsn, name)
         with told():
-            schema.drop()
+            schema.give_back()
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from .collection import complaint, health_mark, is_workload, mix_of
+from .collection import complaint, complaint_of_other, health_mark, is_workload, mix_of
 from .fixtures import (  # noqa: F401 - pytest finds the fixtures here
     _stormdb_schema_dsn,
     batch_size,
@@ -19,7 +19,7 @@ from .fixtures import (  # noqa: F401 - pytest finds the fixtures here
     worker,
 )
 from .options import add_options, check_early, is_given, value_of
-from .packages import PACKAGES, Packages, refusal
+from .packages import PACKAGES, Packages, announcement, refusal
 from .state import STATE, State
 
 _MARKS = (
@@ -29,6 +29,7 @@ _MARKS = (
     "stormdb_health(interval=None, timeout=None, abort=False): a function (conn) that checks the server's health",
     "stormdb_operation(weight=1): one operation of a class marked stormdb",
 )
+_HERE = Path(__file__).parent
 _XDIST_NOTE = "disturb each other under pytest-xdist; run them apart: pytest -n0 -m stormdb"
 
 
@@ -44,7 +45,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[STATE] = State(config)
     if PACKAGES not in config.stash:  # without initial conftests: run in this process by another plugin
         config.stash[PACKAGES] = Packages(config)
-    config.args.extend(config.stash[PACKAGES].look_around(config.args))
+    config.args[:] = config.stash[PACKAGES].start(config.args)
     for name in ("json",):
         path = value_of(config, name)
         if path is not None and not Path(path).absolute().parent.is_dir():
@@ -59,8 +60,11 @@ def pytest_load_initial_conftests(early_config: pytest.Config, args: list[str]) 
 
 
 def pytest_report_header(config: pytest.Config) -> str | None:
-    known = config.stash[PACKAGES].known()
-    return f"stormdb workloads: {', '.join(package.title for package in known)}" if known else None
+    return announcement(config.stash[PACKAGES])
+
+
+def pytest_report_collectionfinish(config: pytest.Config) -> str | None:
+    return announcement(config.stash[PACKAGES])
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -97,10 +101,17 @@ def pytest_pycollect_makeitem(collector: Any, name: str, obj: object) -> Any:
 
 
 @pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    with item.config.stash[PACKAGES].running(item.path):
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
 def pytest_runtest_setup(item: pytest.Item) -> Generator[None, None, None]:
     if not isinstance(item, pytest.Function) or not is_workload(item):
-        if item.get_closest_marker("stormdb") is not None:
-            pytest.fail(f"{item.name} is marked stormdb but is no plain test function", pytrace=False)
+        wrong = complaint_of_other(item)
+        if wrong is not None:
+            pytest.fail(wrong, pytrace=False)
         return (yield)
     wrong = complaint(item)
     if wrong is not None:
@@ -130,6 +141,14 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
         from .execution import check_results_in_hand
 
         check_results_in_hand(item)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if report.skipped and isinstance(report.longrepr, tuple) and Path(report.longrepr[0]).parent == _HERE:
+        report.longrepr = (str(item.path), (item.location[1] or 0) + 1, report.longrepr[2])
+    return report
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
@@ -167,6 +186,7 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
 
 def _unmeasured(terminalreporter: Any) -> int:
     """How many workloads ran unmeasured, by their reports: under xdist, other processes ran them."""
-    reports = [report for kind in ("passed", "failed", "skipped") for report in terminalreporter.getreports(kind)]
+    kinds = ("passed", "failed", "skipped", "xfailed", "xpassed")
+    reports = [report for kind in kinds for report in terminalreporter.stats.get(kind, ())]
     properties = [dict(report.user_properties) for report in reports if getattr(report, "when", "") == "call"]
     return sum(found.get("stormdb.verdict") == "not measured" for found in properties)

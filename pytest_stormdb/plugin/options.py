@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import pytest
@@ -70,8 +72,29 @@ def add_options(parser: pytest.Parser) -> None:
 
 def value_of(config: pytest.Config, name: str) -> Any:
     """An option outside of plans: the command line's word, else the ini file's, else None."""
-    given = config.getoption(f"stormdb_{name}")
+    given = _given(config, name)
     return given if given is not None else config.getini(f"stormdb_{name}")
+
+
+def paths_of(config: pytest.Config, name: str) -> list[Path]:
+    """An option of files or folders: from the command line relative to where it was given, else to the ini file."""
+    given = _given(config, name)
+    base = config.invocation_params.dir
+    if given is None:
+        given = config.getini(f"stormdb_{name}") or []
+        base = config.inipath.parent if config.inipath is not None else base
+    return [absolute(base, path) for path in ([given] if isinstance(given, str) else given)]
+
+
+def absolute(base: Path, path: str | Path) -> Path:
+    """As pytest does: without dots, and links as they are."""
+    return Path(os.path.abspath(base / path))  # noqa: PTH100 - Path.absolute() keeps the dots
+
+
+def _given(config: pytest.Config, name: str) -> Any:
+    """The command line's word; before it is parsed as a whole, what is known of it so far."""
+    given = config.getoption(f"stormdb_{name}", None)
+    return given if given is not None else getattr(config.known_args_namespace, f"stormdb_{name}", None)
 
 
 def command_line(config: pytest.Config) -> dict[str, Any]:
@@ -94,6 +117,8 @@ def check_early(config: pytest.Config) -> None:
         plan_of(config, [])
         thresholds_of(config)
         sweep_of(config)
+        if value_of(config, "prometheus") is not None:
+            parse_address(value_of(config, "prometheus"))
         parse_parameters(value_of(config, "param") or [])
         if value_of(config, "health_interval") is not None:
             parse_duration_ns(value_of(config, "health_interval"), "--stormdb-health-interval")
@@ -102,6 +127,16 @@ def check_early(config: pytest.Config) -> None:
     if value_of(config, "inconclusive") not in (None, "warn", "fail"):
         action = value_of(config, "inconclusive")
         raise pytest.UsageError(f"--stormdb-inconclusive: {action!r} is neither 'warn' nor 'fail'")
+
+
+def parse_address(text: str) -> tuple[str, int]:
+    """``PORT`` or ``HOST:PORT``; without a host, this machine only."""
+    from ..errors import PlanError
+
+    host, _, port = text.rpartition(":")
+    if not port.isdecimal() or int(port) > 65535:
+        raise PlanError(f"--stormdb-prometheus: {text!r} is not [HOST:]PORT")
+    return host or "127.0.0.1", int(port)
 
 
 def is_given(config: pytest.Config) -> bool:

@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ..errors import PlanError
 from ..exporters import DEFAULT_PORT, Exporter, Exporters, JsonFile, PrometheusPage
-from .options import value_of
+from .options import parse_address, value_of
 
 if TYPE_CHECKING:
     from ..configuration import Configuration
@@ -16,7 +15,6 @@ if TYPE_CHECKING:
 
 METRICS_FILE = "stormdb-metrics.jsonl"
 _INTERVAL_S = 10.0
-_HOST = "127.0.0.1"
 
 
 def log_output(configuration: Configuration | None) -> LogOutput | None:
@@ -39,11 +37,3 @@ def open_exporters(config: pytest.Config, configuration: Configuration | None) -
     if "json" in wanted:
         exporters.append(JsonFile(config.invocation_params.dir / METRICS_FILE))
     return Exporters(exporters, interval_s)
-
-
-def parse_address(text: str) -> tuple[str, int]:
-    """``PORT`` or ``HOST:PORT``; without a host, this machine only."""
-    host, _, port = text.rpartition(":")
-    if not port.isdecimal() or int(port) > 65535:
-        raise PlanError(f"--stormdb-prometheus: {text!r} is not [HOST:]PORT")
-    return host or _HOST, int(port)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+import glob
 import os
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from types import CodeType
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -12,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pytest
 
 from ..errors import StormDBError, WorkloadError
-from .options import value_of
+from .options import absolute, paths_of, value_of
 
 if TYPE_CHECKING:
     from ..discovery import PackagedWorkload
@@ -43,18 +45,25 @@ class Packages:
         self._config = config
         self._by_folder: dict[Path, Package | None] = {}
         self._names: dict[str, Path] = {}
+        self._announced: set[Path] = set()
+        self._has_started = False
         self._finder: VerifiedFinder | None = None
         self._checksums = self._policy("checksums", "verify")
-        keyring = value_of(config, "keyring")
-        self._keyring = Path(keyring) if keyring is not None else None
-        self._signatures = self._policy("signatures", "verify" if keyring else "off")
+        keyrings = paths_of(config, "keyring")
+        self._keyring = keyrings[0] if keyrings else None
+        self._signatures = self._policy("signatures", "verify" if keyrings and self._checksums != "off" else "off")
         if self._signatures != "off" and self._keyring is None:
             raise pytest.UsageError(f"--stormdb-signatures={self._signatures} needs --stormdb-keyring FILE")
+        if self._signatures != "off" and self._checksums == "off":
+            raise pytest.UsageError(
+                f"--stormdb-signatures={self._signatures} needs checksums, which a signature is over;"
+                " leave --stormdb-checksums=off out"
+            )
 
-    def look_around(self, arguments: list[str]) -> list[str]:
-        """Verify what lies in, below or above the arguments; the folders that --stormdb-path adds to them."""
-        for argument in arguments:
-            path = (self._config.invocation_params.dir / argument.partition("::")[0]).absolute()
+    def look_around(self, arguments: list[str]) -> None:
+        """Verify whatever pytest may import from before it collects: what lies in, right below or above these."""
+        found = [path for argument in arguments for path in self._paths(argument)]
+        for path in found or [self._config.invocation_params.dir]:
             for folder in (path, *path.parents):
                 self.at(folder)
                 if folder == self._config.rootpath:
@@ -62,13 +71,28 @@ class Packages:
             if path.is_dir():
                 for child in sorted(path.iterdir()):
                     self.at(child)
-        return [str(workload.folder) for workload in self._on_path()]
+
+    def start(self, arguments: list[str]) -> list[str]:
+        """The arguments to collect: with --stormdb-path's folders, and the folder for any part of a refused one.
+
+        What is asked for by name in a refused workload would else be "not found", and keep all others from running.
+        """
+        self.look_around(arguments)
+        added = [str(workload.folder) for workload in self._on_path()]
+        self._has_started = True
+        return list(dict.fromkeys(self._collectable(argument) for argument in (*arguments, *added)))
 
     def at(self, folder: Path) -> Package | None:
         """The packaged workload in this very folder, verified when it is first asked for."""
         if folder not in self._by_folder:
             self._by_folder[folder] = self._examined(folder) if folder.is_dir() else None
         return self._by_folder[folder]
+
+    def unannounced(self) -> list[Package]:
+        """Those that were found since this was asked before, by name."""
+        found = [package for package in self.known() if package.workload.folder not in self._announced]
+        self._announced |= {package.workload.folder for package in found}
+        return found
 
     def around(self, path: Path) -> Package | None:
         """The packaged workload that a file belongs to."""
@@ -79,20 +103,38 @@ class Packages:
         found = [package for package in self._by_folder.values() if package is not None]
         return sorted(found, key=lambda package: package.workload.name)
 
+    def running(self, path: Path) -> AbstractContextManager[None]:
+        """While a test runs: where it is a verified workload's, what it imports is read from no old bytecode."""
+        package = self.around(path)
+        if package is None or package.state != "verified" or self._finder is None:
+            return nullcontext()
+        return self._finder.no_old_bytecode()
+
     def close(self) -> None:
         """Let imports go their usual way again."""
         if self._finder is not None:
             self._finder.remove()
 
+    def _paths(self, argument: str) -> list[Path]:
+        """Where an argument leads; one that is a pattern, as test paths may be, to several places."""
+        base = self._config.invocation_params.dir
+        path = absolute(base, argument.partition("::")[0])
+        if path.exists():
+            return [path]
+        return [absolute(base, match) for match in glob.glob(argument, root_dir=base, recursive=True)]  # noqa: PTH207
+
+    def _collectable(self, argument: str) -> str:
+        path = absolute(self._config.invocation_params.dir, argument.partition("::")[0])
+        package = self.around(path)
+        return str(package.workload.folder) if package is not None and package.refusals else argument
+
     def _on_path(self) -> Iterator[PackagedWorkload]:
-        given = value_of(self._config, "path") or []
-        if not given:
+        if not value_of(self._config, "path"):
             return
         from ..discovery import find_workloads
 
-        roots = [self._config.invocation_params.dir / root for root in given]
         try:
-            workloads = find_workloads(roots)
+            workloads = find_workloads(paths_of(self._config, "path"))
         except StormDBError as error:
             raise pytest.UsageError(f"--stormdb-path: {error}") from None
         for workload in workloads:
@@ -144,8 +186,20 @@ class Packages:
         if not package.refusals and package.state != "verified":
             return
         if self._finder is None:
-            self._finder = VerifiedFinder(self._compile)
+            self._finder = VerifiedFinder(self._compile, self._on_change)
         self._finder.guard(Guarded(package.workload.folder, None if package.refusals else digests))
+
+    def _on_change(self, folder: Path, sentence: str) -> None:
+        """A file has changed since it was verified: refuse the rest of its workload too.
+
+        Before the collection, no error of an import would be of that workload alone: go on, with nothing of it.
+        """
+        for path, package in self._by_folder.items():
+            if package is not None and path.resolve() == folder:
+                self._by_folder[path] = refused = package._replace(refusals=(*package.refusals, sentence))
+                self._guard(refused, None)
+        if self._has_started:
+            raise ImportError(sentence)
 
     def _compile(self, source: bytes, path: Path) -> CodeType:
         """Compile as pytest would: test modules and conftests with rewritten assertions."""
@@ -187,3 +241,9 @@ def refusal(packages: Packages, path: Path, parent: pytest.Collector) -> Refused
     node: RefusedWorkload = RefusedWorkload.from_parent(parent, name=path.name, path=path, nodeid=nodeid)
     node.reasons = package.refusals
     return node
+
+
+def announcement(packages: Packages) -> str | None:
+    """One line that names the workloads found since the last one, and the state of each."""
+    found = packages.unannounced()
+    return f"stormdb workloads: {', '.join(package.title for package in found)}" if found else None

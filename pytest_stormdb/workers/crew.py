@@ -172,7 +172,7 @@ class Crew:
                 looked_s = time.monotonic()
                 for host in live:
                     self._look_after(host, limit_s)
-            self._tick(self._outcome.whole)
+                self._tick(self._outcome.whole)
 
     def _receive(self, host: _Host) -> None:
         try:

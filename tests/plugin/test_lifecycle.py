@@ -55,8 +55,8 @@ def test_the_example_of_the_documentation(suite: Suite, database: psycopg.Connec
         [
             "*= stormdb =*",
             "test_it.py::test_transfer  (3 workers, 1.? s, after 1.00 s of warm-up)",
-            "  operation * count * failures * throughput * p50 * p95 * p99 * max",
-            "  test_transfer * 0 */s * ms*",
+            "  operation*count*failures*throughput*p50*p95*p99*max",
+            "  test_transfer * 0 */s*ms",
             "  ok     p99 < 20s: measured * ms",
             "  ok     throughput > 0.5/s: measured */s",
             "  ok     errors < 0.1%: measured 0.00%",
@@ -74,7 +74,7 @@ def test_an_invariant_that_breaks_fails_the_run(suite: Suite, database: psycopg.
     suite.write(BANK.replace("{gain}", "2"))
     result = suite.run("--stormdb-iterations=5")
     result.assert_outcomes(passed=1, errors=1)
-    result.stdout.fnmatch_lines(["E * assert *1000005* == (100 * 10000)"])
+    result.stdout.fnmatch_lines(["E * assert Decimal('1000*') == (100 * 10000)"])
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     assert schemas(database) == []
 
@@ -276,5 +276,5 @@ def test_parameters_reach_the_workload(suite: Suite) -> None:
     suite.run("--stormdb-param=scale=20", "--stormdb-param", "name=super").assert_outcomes(passed=1)
     result = suite.run("--stormdb-param=scale=-3")
     result.assert_outcomes(errors=1)
-    result.stdout.fnmatch_lines(["*parameters: scale: Input should be greater than 0, not -3"])
+    result.stdout.fnmatch_lines(["*--stormdb-param: parameter scale: Input should be greater than 0, not -3"])
     result.stdout.no_fnmatch_line("*pytest_stormdb/*")
