@@ -54,10 +54,10 @@ class Mix:
 
 
 def _operation_marks(owner: type) -> dict[str, pytest.Mark]:
-    found = {}
+    found: dict[str, pytest.Mark] = {}
     for base in reversed(owner.__mro__):
         for name, member in vars(base).items():
-            found.update({name: mark for mark in _marks(member) if mark.name == "stormdb_operation"})
+            found.update((name, mark) for mark in _marks(member) if mark.name == "stormdb_operation")
     return found
 
 

@@ -28,7 +28,7 @@ INSERT = """
 
 
 @pytest.mark.parametrize("workers", [1, 2, 10, pytest.param(40, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("fails", ["False", "worker.iteration % 3 == 1"])
+@pytest.mark.parametrize("fails", ["False", "(worker.id + worker.iteration) % 3 == 1"])
 def test_operations_are_rows(suite: Suite, workers: int, fails: str) -> None:
     """One row per successful iteration, and none per failed one, for any number of workers."""
     suite.write(INSERT.replace("FAILS", fails))
@@ -37,13 +37,13 @@ def test_operations_are_rows(suite: Suite, workers: int, fails: str) -> None:
     (run,) = suite.runs()
     rows, seen = map(int, (suite.path / "rows").read_text().split())
     assert run["totals"]["operations"] == run["operations"]["test_insert"]["count"] == rows
-    assert seen == workers
+    assert 1 <= seen <= workers
     assert (run["totals"]["failures"] > 0) is (fails != "False")
     assert sum(interval["operations"] for interval in run["timeline"]) == rows
 
 
 def test_iterations_are_exact(suite: Suite) -> None:
-    """Seven iterations by three workers are twenty-one rows; the warm-up's come on top and are not reported."""
+    """Seven iterations of three workers are twenty-one rows; the warm-up's come on top and are not reported."""
     suite.write(INSERT.replace("FAILS", "False"))
     options = ("--stormdb-workers=3", "--stormdb-iterations=7", "--stormdb-json=runs.json")
     suite.run(*options).assert_outcomes(passed=1)
