@@ -1,8 +1,8 @@
 """What the plugin costs a suite that does not use it: collecting 200 empty tests with and without it.
 
-Run by hand: ``python tests/benchmarks/bench_collection.py``. The two kinds of run take turns in fresh interpreters. Prints
-milliseconds of CPU time (user and system) and of wall time, the best of many runs, since whatever else the machine
-does can only add to them. The promise is 10 ms at most.
+Run by hand: ``python tests/benchmarks/bench_collection.py``. The two kinds of run take turns in fresh interpreters.
+Prints milliseconds of CPU time (user and system) and of wall time, the best of many runs, since whatever else the
+machine does can only add to them. The promise is 10 ms of CPU time at most.
 """
 
 from __future__ import annotations

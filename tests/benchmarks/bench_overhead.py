@@ -1,8 +1,8 @@
 """What a worker's loop and its recording cost per iteration, beyond the call itself.
 
-Run by hand: ``python tests/benchmarks/bench_overhead.py``. A closed loop of one worker calls an empty function; the same
-call in a bare ``for`` loop is timed in the same run, in turns. Prints nanoseconds of CPU per iteration, the best of many
-rounds, since whatever else the machine does can only add to them. The promise is 1,000 ns at most.
+Run by hand: ``python tests/benchmarks/bench_overhead.py``. A closed loop of one worker calls an empty function; the
+same call in a bare ``for`` loop is timed in the same run, in turns. Prints nanoseconds of CPU time per iteration, the
+best of many rounds, since whatever else the machine does can only add to them. The promise is 1,000 ns at most.
 """
 
 from __future__ import annotations
