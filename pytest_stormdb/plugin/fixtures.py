@@ -48,7 +48,7 @@ def _stormdb_schema_dsn(request: pytest.FixtureRequest, stormdb_dsn: str) -> Ite
             schema.create()
         yield with_search_path(dsn, name)
         with told():
-            schema.drop()
+            schema.give_back()
 
 
 @pytest.fixture(scope="module")

@@ -42,6 +42,11 @@ EXEMPT = {
     "python3": "makes a virtual environment",
 }
 LIMIT_S = 120.0
+PYTEST = {  # the plugins that documents speak of; to load all that are installed takes seconds each time
+    "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+    "PYTEST_PLUGINS": "pytest_stormdb.plugin.hooks,xdist.plugin,pytest_benchmark.plugin",
+    "COLUMNS": "200",
+}
 SHORT = " --stormdb-duration=300ms --stormdb-warmup=0s --stormdb-slo='p99 < 1m' --stormdb-slo='throughput > 1/h'"
 """Thresholds too: what is tested is that examples work, not how fast a busy machine is."""
 
@@ -80,7 +85,7 @@ class Scratch:
         path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
         server = {"PGHOST": host, "PGUSER": "postgres", "PGDATABASE": "postgres", "PGPASSWORD": "unused"}
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "CI", "DATABASE"))}
-        self._env = kept | server | {"PATH": path, "PYTHONPATH": str(ROOT), "STORMDB_DSN": dsn, "COLUMNS": "200"}
+        self._env = kept | server | PYTEST | {"PATH": path, "PYTHONPATH": str(ROOT), "STORMDB_DSN": dsn}
         self._measured: list[str] = []
 
     def run(self, block: Block) -> None:
@@ -122,7 +127,7 @@ class Scratch:
         path = self._folder / block.attributes.get("append", name)
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("a" if "append" in block.attributes else "w", encoding="utf-8") as file:
-            file.write(block.code)
+            file.write("\n\n" * ("append" in block.attributes) + block.code)
         return path
 
     def _commands(self, block: Block) -> None:

@@ -51,7 +51,7 @@ def test_a_duration_on_the_command_line_displaces_iterations(suite: Suite) -> No
 @pytest.mark.parametrize(
     ("name", "text"),
     [
-        ("pytest.ini", '[pytest]\nstormdb_workers = 2\nstormdb_iterations = 4\nstormdb_slo =\n    p50 < 1h\n'),
+        ("pytest.ini", "[pytest]\nstormdb_workers = 2\nstormdb_iterations = 4\nstormdb_slo =\n    p50 < 1h\n"),
         (
             "pyproject.toml",
             '[tool.pytest.ini_options]\nstormdb_workers = "2"\nstormdb_iterations = 4\nstormdb_slo = ["p50 < 1h"]\n',
@@ -132,7 +132,9 @@ def test_the_dsn_fixture_can_be_overridden(suite: Suite, server: EmbeddedServer)
     suite.run().assert_outcomes(passed=1)
 
 
-@pytest.mark.parametrize(("value", "why"), [("5", "not a connection string but 'int'"), ("'not a dsn'", "not a connection string; *")])
+@pytest.mark.parametrize(
+    ("value", "why"), [("5", "not a connection string but 'int'"), ("'not a dsn'", "not a connection string; *")]
+)
 def test_an_overridden_dsn_must_be_one(suite: Suite, value: str, why: str) -> None:
     """What is no connection string is refused by the fixture's name."""
     suite.write(

@@ -31,14 +31,19 @@ def test_a_missed_threshold_is_a_failed_test(suite: Suite) -> None:
     result = suite.run("--junitxml=r.xml", "--stormdb-json=runs.json")
     result.assert_outcomes(failed=1)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
-    result.stdout.fnmatch_lines(["max < 1us: measured * ms", "  MISSED max < 1us: measured * ms", "  ok     min > 1us:*"])
+    result.stdout.fnmatch_lines(
+        ["max < 1us: measured * ms", "  MISSED max < 1us: measured * ms", "  ok     min > 1us:*"]
+    )
     result.stdout.fnmatch_lines(["FAILED test_it.py::test_sleepy - *max < 1us: measured * ms"])
     result.stdout.no_fnmatch_line("*pytest_stormdb/*")
     failure = ET.parse(suite.path / "r.xml").find(".//failure")
     assert failure is not None
     assert "max < 1us: measured" in failure.attrib["message"].splitlines()[0]
     (run,) = suite.runs()
-    assert [(t["expression"], t["verdict"]) for t in run["thresholds"]] == [("max < 1us", "fail"), ("min > 1us", "pass")]
+    assert [(t["expression"], t["verdict"]) for t in run["thresholds"]] == [
+        ("max < 1us", "fail"),
+        ("min > 1us", "pass"),
+    ]
     assert run["outcome"] == "failed"
 
 
@@ -124,7 +129,9 @@ def test_a_threshold_without_a_workload_is_refused(suite: Suite) -> None:
     """)
     result = suite.run()
     result.assert_outcomes(errors=1)
-    result.stdout.fnmatch_lines(["test_it has thresholds but is no workload; mark it stormdb, or use the stormdb fixture"])
+    result.stdout.fnmatch_lines(
+        ["test_it has thresholds but is no workload; mark it stormdb, or use the stormdb fixture"]
+    )
 
 
 def test_thresholds_hold_for_runs_in_hand(suite: Suite) -> None:
