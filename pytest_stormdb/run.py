@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import re
 import secrets
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
 
 from .database.connect import with_parameters
 from .database.health import HealthCheck, HealthResult, Monitor
@@ -21,10 +24,10 @@ from .record import RunOutcome, RunRecord, ServerFacts, StageResult
 from .stats import RunStatistics, Snapshot, statistics_of
 from .validity import MachineTime, examine
 from .verdict import Evidence, Threshold, Verdict, judge
+from .workers.agenda import INTERVAL_NS
 from .workers.board import Arrivals, Board
-from .workers.crew import CAN_FORK, Alongside, Crew, Outcome, Tick, layout
+from .workers.crew import CAN_FORK, Alongside, Crew, Outcome, Tick, WhyAbort, layout
 from .workers.host import Job, Seat, at_once, make_seat
-from .workers.loop import INTERVAL_NS
 from .workload import Workload
 
 _log = logging.getLogger("stormdb")
@@ -33,6 +36,8 @@ NO_EXPORTERS = Exporters([], 3600.0)
 
 Health = tuple[Sequence[HealthCheck], Sequence[HealthResult]]
 """The checks of a run, and what they said before it."""
+
+_TELLING_SAMPLES = 10
 
 
 def run(
@@ -60,7 +65,9 @@ def run(
             yield tick
 
     _log.info("run started", extra=context(workload.name))
-    outcome = _work(workload, plan, with_parameters(dsn, application_name=name), name, alongside)
+    why_abort = partial(_why_abort, plan, [threshold for threshold in thresholds if threshold.abort])
+    job = Job(workload, plan, with_parameters(dsn, application_name=name), name, Board(), None)
+    outcome = _work(job, why_abort, alongside)
     stolen = MachineTime.now().stolen_since(before)
     _clear_away(dsn, name, outcome)
 
@@ -143,18 +150,37 @@ def _is_failure(result: HealthResult) -> bool:
     return not result.ok and not result.advisory
 
 
-def _work(workload: Workload, plan: LoadPlan, dsn: str, name: str, alongside: Alongside) -> Outcome:
-    board = Board()
-    arrivals = None
-    if plan.is_open:
-        limit = plan.iterations * plan.workers if plan.iterations is not None else None
-        arrivals = Arrivals(board, make_schedule(plan), measured_from_ns=plan.warmup_ns, limit=limit)
+def _work(job: Job, why_abort: WhyAbort, alongside: Alongside) -> Outcome:
+    plan = job.plan
     try:
-        return Crew(Job(workload, plan, dsn, name, board, arrivals), alongside).run()
+        if not plan.is_open:
+            return Crew(job, why_abort, alongside).run()
+        limit = plan.iterations * plan.workers if plan.iterations is not None else None
+        arrivals = Arrivals(job.board, make_schedule(plan), measured_from_ns=plan.warmup_ns, limit=limit)
+        with contextlib.closing(arrivals):
+            return Crew(replace(job, arrivals=arrivals), why_abort, alongside).run()
     finally:
-        if arrivals is not None:
-            arrivals.close()
-        board.close()
+        job.board.close()
+
+
+def _why_abort(plan: LoadPlan, thresholds: Sequence[Threshold], whole: Snapshot, elapsed_s: float) -> str | None:
+    """Which of the thresholds is missed by what was collected so far, in one line; None where none is."""
+    if not thresholds:
+        return None
+    evidence = Evidence(_statistics(whole, {}, round(elapsed_s * 1e9), plan))
+    for verdict in judge(thresholds, evidence):
+        if verdict.ruling == "fail" and verdict.estimate is not None and _tells(verdict.threshold, evidence.statistics):
+            return f"aborted after {elapsed_s:.0f} s: {verdict.line}"
+    return None
+
+
+def _tells(threshold: Threshold, statistics: RunStatistics) -> bool:
+    """Whether there are enough samples to end a run for: some, and ten of them beyond a percentile."""
+    name = threshold.operation
+    figures = statistics.total if name is None else statistics.operations[name]
+    percentile = re.search(r"p(\d.*)", threshold.metric)
+    beyond = figures.service.count * (1 - float(percentile[1]) / 100) if percentile else _TELLING_SAMPLES
+    return figures.count + figures.failures >= 2 * _TELLING_SAMPLES and beyond >= _TELLING_SAMPLES
 
 
 def _clear_away(dsn: str, name: str, outcome: Outcome) -> None:
@@ -195,7 +221,7 @@ def conclude(
     if outcome.signal is not None:
         reasons.append(f"stopped by {outcome.signal} after {statistics.elapsed_s:.1f} s")
     if reasons:
-        return "error", reasons
+        return "error", list(dict.fromkeys(reasons))
     reasons = [
         f"health check {result.check} failed after the run: {result.detail}"
         for result in health
@@ -203,7 +229,10 @@ def conclude(
     ]
     if any(_is_failure(result) and result.aborted for result in health):
         reasons.append("a failed health check ended the run")
-    reasons += [verdict.line for verdict in verdicts if verdict.ruling == "fail"]
+    missed = [verdict.line for verdict in verdicts if verdict.ruling == "fail"]
+    aborted = [outcome.aborted] if outcome.aborted is not None else []
+    doubtful = any(verdict.ruling in ("invalid", "inconclusive") for verdict in verdicts)
+    reasons += [*aborted, *missed] if missed or not doubtful else []
     if not total.count:
         reasons.append(f"no iteration succeeded ({total.failures:,} failed)")
     if total.failures and not any(threshold.metric == "errors" for threshold in thresholds):
@@ -215,7 +244,7 @@ def conclude(
     for ruling, result in (("invalid", "invalid"), ("inconclusive", "inconclusive")):
         lines = [verdict.line for verdict in verdicts if verdict.ruling == ruling]
         if lines:
-            return result, lines  # type: ignore[return-value]
+            return result, aborted + lines  # type: ignore[return-value]
     return "passed", []
 
 

@@ -141,10 +141,11 @@ def violations(conn: psycopg.Connection[Any]) -> list[str]:
     """A sentence for each condition that does not hold, all seen in one snapshot."""
     with conn.transaction():
         conn.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-        return [text for condition in CONDITIONS if (text := _violation(conn, condition)) is not None]
+        return [text for condition in CONDITIONS if (text := violation(conn, condition)) is not None]
 
 
-def _violation(conn: psycopg.Connection[Any], condition: Condition) -> str | None:
+def violation(conn: psycopg.Connection[Any], condition: Condition) -> str | None:
+    """What violates a condition, in a sentence; None where nothing does."""
     rows = conn.execute(condition.query).fetchall()
     if not rows:
         return None

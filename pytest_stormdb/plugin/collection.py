@@ -46,7 +46,9 @@ class Mix:
         mix.__doc__ = self.owner.__doc__
         mix.__test__ = True  # type: ignore[attr-defined]
         mix.__module__ = self.owner.__module__
-        mix.__code__ = mix.__code__.replace(co_firstlineno=inspect.getsourcelines(self.owner)[1])
+        mix.__code__ = mix.__code__.replace(
+            co_firstlineno=inspect.getsourcelines(self.owner)[1], co_filename=inspect.getfile(self.owner)
+        )
         mix.pytestmark = list(getattr(self.owner, "pytestmark", []))  # type: ignore[attr-defined]
         mix.stormdb_mix = self  # type: ignore[attr-defined]
         return mix

@@ -29,6 +29,7 @@ _MARKS = (
     "stormdb_health(interval=None, timeout=None, abort=False): a function (conn) that checks the server's health",
     "stormdb_operation(weight=1): one operation of a class marked stormdb",
 )
+_HERE = Path(__file__).parent
 _XDIST_NOTE = "disturb each other under pytest-xdist; run them apart: pytest -n0 -m stormdb"
 
 
@@ -100,6 +101,12 @@ def pytest_pycollect_makeitem(collector: Any, name: str, obj: object) -> Any:
 
 
 @pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    with item.config.stash[PACKAGES].running(item.path):
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
 def pytest_runtest_setup(item: pytest.Item) -> Generator[None, None, None]:
     if not isinstance(item, pytest.Function) or not is_workload(item):
         wrong = complaint_of_other(item)
@@ -134,6 +141,14 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
         from .execution import check_results_in_hand
 
         check_results_in_hand(item)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if report.skipped and isinstance(report.longrepr, tuple) and Path(report.longrepr[0]).parent == _HERE:
+        report.longrepr = (str(item.path), (item.location[1] or 0) + 1, report.longrepr[2])
+    return report
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
@@ -171,6 +186,7 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
 
 def _unmeasured(terminalreporter: Any) -> int:
     """How many workloads ran unmeasured, by their reports: under xdist, other processes ran them."""
-    reports = [report for kind in ("passed", "failed", "skipped") for report in terminalreporter.getreports(kind)]
+    kinds = ("passed", "failed", "skipped", "xfailed", "xpassed")
+    reports = [report for kind in kinds for report in terminalreporter.stats.get(kind, ())]
     properties = [dict(report.user_properties) for report in reports if getattr(report, "when", "") == "call"]
     return sum(found.get("stormdb.verdict") == "not measured" for found in properties)

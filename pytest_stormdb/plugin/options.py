@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import pytest
@@ -69,14 +71,30 @@ def add_options(parser: pytest.Parser) -> None:
 
 
 def value_of(config: pytest.Config, name: str) -> Any:
-    """An option outside of plans: the command line's word, else the ini file's, else None.
-
-    While pytest loads its initial conftests, what the command line says is not among the options yet.
-    """
-    given = config.getoption(f"stormdb_{name}")
-    if given is None:
-        given = getattr(getattr(config, "known_args_namespace", None), f"stormdb_{name}", None)
+    """An option outside of plans: the command line's word, else the ini file's, else None."""
+    given = _given(config, name)
     return given if given is not None else config.getini(f"stormdb_{name}")
+
+
+def paths_of(config: pytest.Config, name: str) -> list[Path]:
+    """An option of files or folders: from the command line relative to where it was given, else to the ini file."""
+    given = _given(config, name)
+    base = config.invocation_params.dir
+    if given is None:
+        given = config.getini(f"stormdb_{name}") or []
+        base = config.inipath.parent if config.inipath is not None else base
+    return [absolute(base, path) for path in ([given] if isinstance(given, str) else given)]
+
+
+def absolute(base: Path, path: str | Path) -> Path:
+    """As pytest does: without dots, and links as they are."""
+    return Path(os.path.abspath(base / path))  # noqa: PTH100 - Path.absolute() keeps the dots
+
+
+def _given(config: pytest.Config, name: str) -> Any:
+    """The command line's word; before it is parsed as a whole, what is known of it so far."""
+    given = config.getoption(f"stormdb_{name}", None)
+    return given if given is not None else getattr(config.known_args_namespace, f"stormdb_{name}", None)
 
 
 def command_line(config: pytest.Config) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import ast
 import glob
 import os
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from types import CodeType
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pytest
 
 from ..errors import StormDBError, WorkloadError
-from .options import value_of
+from .options import absolute, paths_of, value_of
 
 if TYPE_CHECKING:
     from ..discovery import PackagedWorkload
@@ -48,11 +49,16 @@ class Packages:
         self._has_started = False
         self._finder: VerifiedFinder | None = None
         self._checksums = self._policy("checksums", "verify")
-        keyring = value_of(config, "keyring")
-        self._keyring = Path(keyring) if keyring is not None else None
-        self._signatures = self._policy("signatures", "verify" if keyring else "off")
+        keyrings = paths_of(config, "keyring")
+        self._keyring = keyrings[0] if keyrings else None
+        self._signatures = self._policy("signatures", "verify" if keyrings and self._checksums != "off" else "off")
         if self._signatures != "off" and self._keyring is None:
             raise pytest.UsageError(f"--stormdb-signatures={self._signatures} needs --stormdb-keyring FILE")
+        if self._signatures != "off" and self._checksums == "off":
+            raise pytest.UsageError(
+                f"--stormdb-signatures={self._signatures} needs checksums, which a signature is over;"
+                " leave --stormdb-checksums=off out"
+            )
 
     def look_around(self, arguments: list[str]) -> None:
         """Verify whatever pytest may import from before it collects: what lies in, right below or above these."""
@@ -97,6 +103,13 @@ class Packages:
         found = [package for package in self._by_folder.values() if package is not None]
         return sorted(found, key=lambda package: package.workload.name)
 
+    def running(self, path: Path) -> AbstractContextManager[None]:
+        """While a test runs: where it is a verified workload's, what it imports is read from no old bytecode."""
+        package = self.around(path)
+        if package is None or package.state != "verified" or self._finder is None:
+            return nullcontext()
+        return self._finder.no_old_bytecode()
+
     def close(self) -> None:
         """Let imports go their usual way again."""
         if self._finder is not None:
@@ -105,25 +118,23 @@ class Packages:
     def _paths(self, argument: str) -> list[Path]:
         """Where an argument leads; one that is a pattern, as test paths may be, to several places."""
         base = self._config.invocation_params.dir
-        path = _absolute(base, argument.partition("::")[0])
+        path = absolute(base, argument.partition("::")[0])
         if path.exists():
             return [path]
-        return [_absolute(base, match) for match in glob.glob(argument, root_dir=base, recursive=True)]
+        return [absolute(base, match) for match in glob.glob(argument, root_dir=base, recursive=True)]  # noqa: PTH207
 
     def _collectable(self, argument: str) -> str:
-        path = _absolute(self._config.invocation_params.dir, argument.partition("::")[0])
+        path = absolute(self._config.invocation_params.dir, argument.partition("::")[0])
         package = self.around(path)
         return str(package.workload.folder) if package is not None and package.refusals else argument
 
     def _on_path(self) -> Iterator[PackagedWorkload]:
-        given = value_of(self._config, "path") or []
-        if not given:
+        if not value_of(self._config, "path"):
             return
         from ..discovery import find_workloads
 
-        roots = [_absolute(self._config.invocation_params.dir, root) for root in given]
         try:
-            workloads = find_workloads(roots)
+            workloads = find_workloads(paths_of(self._config, "path"))
         except StormDBError as error:
             raise pytest.UsageError(f"--stormdb-path: {error}") from None
         for workload in workloads:
@@ -216,11 +227,6 @@ class RefusedWorkload(pytest.Collector):
 
     def collect(self) -> Iterator[pytest.Item]:
         raise self.CollectError("\n".join(f"workload {self.path.name}: {reason}" for reason in self.reasons))
-
-
-def _absolute(base: Path, path: str | Path) -> Path:
-    """As pytest does: without dots, and links as they are."""
-    return Path(os.path.abspath(base / path))  # noqa: PTH100 - Path.absolute() keeps the dots
 
 
 PACKAGES = pytest.StashKey[Packages]()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ..errors import StormDBError
-from .options import command_line, value_of
+from .options import command_line, paths_of, value_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -107,13 +107,13 @@ def _plain(name: str) -> str:
 
 
 def _configuration(config: pytest.Config) -> Configuration | None:
-    path = value_of(config, "config")
-    if path is None:
+    paths = paths_of(config, "config")
+    if not paths:
         return None
     from ..configuration import load_configuration
 
     try:
-        return load_configuration(config.invocation_params.dir / path, os.environ)
+        return load_configuration(paths[0], os.environ)
     except StormDBError as error:
         raise pytest.UsageError(f"--stormdb-config: {error}") from None
 

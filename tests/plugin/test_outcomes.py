@@ -45,7 +45,7 @@ def test_a_failing_iteration_is_shown_with_its_introspection(suite: Suite) -> No
     result.stdout.fnmatch_lines(
         [
             "2 of 8 iterations failed: 2 x AssertionError",
-            "first failure: worker [[]01], iteration 2, test_it",
+            "first failure: worker [01], iteration 2, test_it",
             ">       assert answer != (41,) or worker.iteration != 2",
             "E       assert ((41,) != (41,) or 2 != 2)*",
             "  test_it: 2 x AssertionError: *",
@@ -99,7 +99,7 @@ def test_a_skip_in_a_worker_skips_the_test(suite: Suite) -> None:
     """)
     result = suite.run("-rs")
     result.assert_outcomes(skipped=1, passed=1)
-    result.stdout.fnmatch_lines(["SKIPPED*no such extension"])
+    result.stdout.fnmatch_lines(["SKIPPED [[]1] test_it.py:3: no such extension"])
 
 
 def test_an_exit_in_a_worker_leaves_the_session(suite: Suite) -> None:
@@ -158,7 +158,7 @@ def test_warnings_of_workers_are_in_the_summary(suite: Suite) -> None:
     suite.write(LOUD.replace("FAIL", "False"))
     result = suite.run("--deselect=test_it.py::test_quiet", warnings="default")
     result.assert_outcomes(passed=1, warnings=2, deselected=1)
-    result.stdout.fnmatch_lines(["test_it.py::test_loud", "*UserWarning: warned [[]01]"])
+    result.stdout.fnmatch_lines(["test_it.py::test_loud", "*UserWarning: warned [01]"])
 
 
 def test_a_warning_that_is_an_error_fails_its_iteration(suite: Suite) -> None:

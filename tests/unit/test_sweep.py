@@ -74,6 +74,7 @@ def test_the_peak_is_where_the_law_is_highest() -> None:
     """The predicted peak is the maximum of the law, by Gunther's formula and by trying its neighbours."""
     law = Fit(1000.0, 0.02, 0.001, 0.0)
     peak = law.peak_workers
+    assert peak is not None
     assert peak == pytest.approx(math.sqrt(0.98 / 0.001))
     assert law.throughput_per_s(peak) > max(law.throughput_per_s(peak - 1), law.throughput_per_s(peak + 1))
 
