@@ -46,6 +46,7 @@ class Packages:
         self._config = config
         self._by_folder: dict[Path, Package | None] = {}
         self._names: dict[str, Path] = {}
+        self.errors = 0
         self._announced: set[Path] = set()
         self._has_started = False
         self._finder: VerifiedFinder | None = None
@@ -192,7 +193,10 @@ class Packages:
                 self._by_folder[path] = refused = replace(package, refusals=(*package.refusals, sentence))
                 self._guard(refused, None)
         if self._has_started:
-            raise ImportError(sentence)
+            self.errors += 1
+            raise pytest.Collector.CollectError(
+                f"workload {folder.name}: {sentence}"
+            )  # what "except ImportError" lets by
 
     def _compile(self, source: bytes, path: Path) -> CodeType:
         """Compile as pytest would: test modules and conftests with rewritten assertions."""
@@ -204,16 +208,17 @@ class Packages:
         return compile(tree, str(path), "exec", dont_inherit=True)
 
 
+PACKAGES = pytest.StashKey[Packages]()
+
+
 class RefusedWorkload(pytest.Collector):
     """Stands in the place of a folder whose code must not run: one collection error, and no import."""
 
     reasons: tuple[str, ...] = ()
 
     def collect(self) -> Iterator[pytest.Item]:
+        self.config.stash[PACKAGES].errors += 1
         raise self.CollectError("\n".join(f"workload {self.path.name}: {reason}" for reason in self.reasons))
-
-
-PACKAGES = pytest.StashKey[Packages]()
 
 
 def refusal(packages: Packages, path: Path, parent: pytest.Collector) -> RefusedWorkload | None:

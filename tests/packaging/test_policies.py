@@ -273,9 +273,7 @@ def test_keyring_that_is_none(suite: Suite, keys: Keys, content: bytes | None, s
     assert sentence in ran.text
 
 
-def test_keyring_of_the_ini_file(
-    suite: Suite, keys: Keys, keyring: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_keyring_of_the_ini_file(suite: Suite, keys: Keys, keyring: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The keyring of the ini file is found from the folder of that file, wherever pytest is started."""
     signed(suite, keys, "author")
     suite.write("pytest.ini", f"[pytest]\nstormdb_keyring = {keyring.name}\nstormdb_signatures = require\n")
