@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path

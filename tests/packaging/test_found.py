@@ -1,4 +1,4 @@
-"""Packaged workloads are found by --stormdb-path and in the test paths, run once, and error where something is unmet."""
+"""Packaged workloads are found by --stormdb-path and in the test paths, run once, and err where something is unmet."""
 
 from __future__ import annotations
 
