@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .sample import OperationResult
-
 if TYPE_CHECKING:
     from .plugin.fixtures import Runner, worker_fixture
     from .result import Result
+    from .sample import OperationResult
     from .workload import Worker
 
 __version__ = "0.1.0"
 __all__ = ["OperationResult", "Result", "Runner", "Worker", "worker_fixture"]
 
 _HOMES = {
+    "OperationResult": "sample",
     "Result": "result",
     "Runner": "plugin.fixtures",
     "Worker": "workload",

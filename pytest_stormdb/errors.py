@@ -25,8 +25,8 @@ class ServerError(StormDBError):
         super().__init__(message)
         self.sqlstate = sqlstate
 
-    def __reduce__(self) -> tuple[type[ServerError], tuple[str, str | None]]:
-        return type(self), (str(self), self.sqlstate)
+    def __reduce__(self) -> tuple[type[ServerError], tuple[str, str | None], dict[str, object]]:
+        return type(self), (str(self), self.sqlstate), self.__dict__
 
 
 class WorkerLost(StormDBError):  # noqa: N818 - named for the fact it states

@@ -13,37 +13,36 @@ _MASK = (1 << 64) - 1
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A stretch of a schedule whose rate per ns goes evenly from ``begin`` to ``end``."""
+    """A stretch of a schedule whose rate goes evenly from ``begin_per_s`` to ``end_per_s``.
+
+    Products come before quotients, so that whole rates over whole seconds give whole numbers of arrivals, exactly.
+    """
 
     start_ns: int
     duration_ns: float
-    begin_per_ns: float
-    end_per_ns: float
+    begin_per_s: float
+    end_per_s: float
 
     @property
     def arrivals(self) -> float:
         """How many arrivals the whole stretch holds, on average."""
-        if math.isinf(self.duration_ns):
-            return math.inf
-        return (self.begin_per_ns + self.end_per_ns) / 2 * self.duration_ns
+        return (self.begin_per_s + self.end_per_s) * self.duration_ns / 2e9
 
     def arrivals_by(self, offset_ns: float) -> float:
         """How many arrivals the stretch holds before an instant of the run, on average."""
         elapsed_ns = min(max(0.0, offset_ns - self.start_ns), self.duration_ns)
-        if math.isinf(self.duration_ns):
-            return self.begin_per_ns * elapsed_ns
-        reached_per_ns = self.begin_per_ns + (self.end_per_ns - self.begin_per_ns) * elapsed_ns / self.duration_ns
-        return (self.begin_per_ns + reached_per_ns) / 2 * elapsed_ns
+        rise_per_s = (self.end_per_s - self.begin_per_s) * (elapsed_ns / self.duration_ns)
+        return (2 * self.begin_per_s + rise_per_s) * elapsed_ns / 2e9
 
     def offset_ns(self, arrivals: float) -> float:
         """The time within the stretch at which ``arrivals`` have come: the inverse of the integrated rate.
 
         Solves ``begin*t + slope*t**2/2 = arrivals`` in the form that stays exact as the slope goes to zero.
         """
-        slope = 0.0 if math.isinf(self.duration_ns) else (self.end_per_ns - self.begin_per_ns) / self.duration_ns
-        root = math.sqrt(max(0.0, self.begin_per_ns**2 + 2 * slope * arrivals))
-        denominator = self.begin_per_ns + root
-        return 2 * arrivals / denominator if denominator else 0.0
+        slope = (self.end_per_s - self.begin_per_s) / (self.duration_ns / 1e9)
+        root = math.sqrt(max(0.0, self.begin_per_s**2 + 2 * slope * arrivals))
+        denominator = self.begin_per_s + root
+        return 2e9 * arrivals / denominator if denominator else 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +73,12 @@ def make_schedule(plan: LoadPlan) -> Schedule:
     segments = []
     start_ns = 0
     if plan.warmup_ns:
-        rate = stages[0].begin / 1e9
+        rate = stages[0].begin
         segments.append(Segment(0, plan.warmup_ns, rate, rate))
         start_ns = plan.warmup_ns
     for stage in stages:
         duration_ns = stage.duration_ns if plan.duration_ns is not None else math.inf
-        segments.append(Segment(start_ns, duration_ns, stage.begin / 1e9, stage.end / 1e9))
+        segments.append(Segment(start_ns, duration_ns, stage.begin, stage.end))
         start_ns += stage.duration_ns
     gap = uniform_gap if plan.arrivals == "uniform" else poisson_gap(plan.seed)
     return Schedule(tuple(segments), gap)

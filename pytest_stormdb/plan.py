@@ -99,19 +99,36 @@ def check_options(options: Iterable[str], where: str) -> None:
 def make_plan(*layers: tuple[str, Mapping[str, Any]]) -> LoadPlan:
     """The plan of ``(source, options)`` layers, the strongest first. Options that are None count as absent.
 
-    ``duration``, ``iterations`` and ``stages`` exclude each other within a layer, and what a stronger layer
-    says of them (or of ``rate``) displaces what a weaker one says. Raises PlanError naming source and value.
+    ``duration``, ``iterations`` and ``stages`` exclude each other within a layer, and what a stronger layer says
+    of them (or of ``rate``, or of ``workers`` where the stages are of workers) displaces what a weaker one says.
+    Raises PlanError naming source and value.
     """
     chosen: dict[str, tuple[str, Any]] = {}
     for source, layer in (*layers, ("default", _DEFAULTS)):
-        given = {name: value for name, value in layer.items() if value is not None}
-        check_options(given, source)
-        ends = [name for name in _ENDS if name in given]
-        if len(ends) > 1:
-            raise PlanError(f"{source}: give {ends[0]} or {ends[1]}, not both ({_shown(given, ends)})")
+        given = _given(source, layer)
         displaced = {name for name, rivals in _RIVALS.items() if any(rival in chosen for rival in rivals)}
+        if "workers" in chosen and _stages_workers(given):
+            displaced.add("stages")
         chosen.update({n: (source, v) for n, v in given.items() if n not in chosen and n not in displaced})
     return _check_together(_parse(chosen))
+
+
+def _given(source: str, layer: Mapping[str, Any]) -> dict[str, Any]:
+    """What a layer says, if it does not contradict itself."""
+    given = {name: value for name, value in layer.items() if value is not None}
+    check_options(given, source)
+    ends = [name for name in _ENDS if name in given]
+    if len(ends) > 1:
+        raise PlanError(f"{source}: give {ends[0]} or {ends[1]}, not both ({_shown(given, ends)})")
+    if "workers" in given and _stages_workers(given):
+        shown = _shown(given, ["workers", "stages"])
+        raise PlanError(f"{source}: give workers or stages of workers, not both ({shown})")
+    return given
+
+
+def _stages_workers(given: Mapping[str, Any]) -> bool:
+    """Whether the stages, not parsed yet, say how many workers there are: a rate is never without its slash."""
+    return "stages" in given and "/" not in str(given["stages"])
 
 
 def parse_stages(value: object, what: str = "stages") -> tuple[Stage, ...]:
@@ -214,7 +231,7 @@ def _positive_duration(value: object, what: str = "duration") -> int:
 
 
 def _whole(value: object, what: str, low: int | None, high: int | None) -> int:
-    if isinstance(value, str) and re.fullmatch(r"[+-]?\d{1,18}", value.strip()):
+    if isinstance(value, str) and re.fullmatch(r"[+-]?\d{1,99}", value.strip()):
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int):
         raise PlanError(f"{what}: {value!r} is not a whole number")

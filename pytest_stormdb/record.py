@@ -81,9 +81,8 @@ def sweep_through(nodeid: str, records: Sequence[RunRecord]) -> Sweep:
 
 def environment() -> dict[str, Any]:
     """The machine and the software that generated the load."""
-    import psycopg
-
     from . import __version__
+    from .database.connect import driver
 
     affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {
@@ -94,8 +93,6 @@ def environment() -> dict[str, Any]:
         "cpus": affinity,
         "gil": getattr(sys, "_is_gil_enabled", lambda: True)(),
         "pytest_stormdb": __version__,
-        "psycopg": psycopg.__version__,
-        "psycopg_impl": psycopg.pq.__impl__,
-        "libpq": psycopg.pq.version(),
+        **driver(),
         "ci": bool(os.environ.get("CI")),
     }

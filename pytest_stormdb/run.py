@@ -4,31 +4,40 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
+import re
 import secrets
-from collections.abc import Sequence
-from typing import Any
-
-import psycopg
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
 
 from .database.connect import with_parameters
 from .database.health import HealthCheck, HealthResult, Monitor
 from .database.health import examine as examine_health
-from .database.server import admin_connection, check_free_slots, describe, end_sessions
+from .database.server import Admin, admin_connection, check_free_slots, describe, end_sessions
 from .errors import ServerError
+from .exporters import Exporters
+from .logs import context
 from .pacing import make_schedule
 from .plan import LoadPlan
 from .record import RunOutcome, RunRecord, ServerFacts, StageResult
 from .stats import RunStatistics, Snapshot, statistics_of
 from .validity import MachineTime, examine
 from .verdict import Evidence, Threshold, Verdict, judge
+from .workers.agenda import INTERVAL_NS
 from .workers.board import Arrivals, Board
-from .workers.crew import CAN_FORK, Crew, Outcome, layout
+from .workers.crew import CAN_FORK, Alongside, Crew, Outcome, Tick, WhyAbort, layout
 from .workers.host import Job, Seat, at_once, make_seat
-from .workers.loop import INTERVAL_NS
 from .workload import Workload
+
+_log = logging.getLogger("stormdb")
+
+NO_EXPORTERS = Exporters([], 3600.0)
 
 Health = tuple[Sequence[HealthCheck], Sequence[HealthResult]]
 """The checks of a run, and what they said before it."""
+
+_TELLING_SAMPLES = 10
 
 
 def run(
@@ -39,6 +48,7 @@ def run(
     embedded: bool,
     thresholds: Sequence[Threshold] = (),
     health: Health = ((), ()),
+    exporters: Exporters = NO_EXPORTERS,
 ) -> RunRecord:
     """Run a workload against the server at ``dsn`` and say what happened. Raises ServerError before it starts."""
     name = f"stormdb {secrets.token_hex(4)}"
@@ -48,7 +58,16 @@ def run(
     before = MachineTime.now()
     checks, checked = health
     monitor = Monitor(checks, dsn)
-    outcome = _work(workload, plan, with_parameters(dsn, application_name=name), name, monitor)
+
+    @contextlib.contextmanager
+    def alongside(stop: Callable[[], None]) -> Iterator[Tick]:
+        with monitor.during(stop), exporters.during(workload, plan) as tick:
+            yield tick
+
+    _log.info("run started", extra=context(workload.name))
+    why_abort = partial(_why_abort, plan, [threshold for threshold in thresholds if threshold.abort])
+    job = Job(workload, plan, with_parameters(dsn, application_name=name), name, Board(), None)
+    outcome = _work(job, why_abort, alongside)
     stolen = MachineTime.now().stolen_since(before)
     _clear_away(dsn, name, outcome)
 
@@ -57,6 +76,7 @@ def run(
     verdicts = judge(thresholds, Evidence(statistics, outcome.dropped, validity))
     after = examine_health([check for check in checks if not check.advisory], dsn, "after")
     result, reasons = conclude(outcome, statistics, verdicts, thresholds, [*monitor.results, *after])
+    _log_conclusion(workload, result, verdicts, [*monitor.results, *after])
     return RunRecord(
         nodeid=workload.nodeid,
         workload=workload.name,
@@ -82,7 +102,7 @@ def run(
     )
 
 
-def preflight(admin: psycopg.Connection[Any], plan: LoadPlan) -> None:
+def preflight(admin: Admin, plan: LoadPlan) -> None:
     """What must hold on the server before any worker starts. Raises ServerError."""
     if plan.connect:
         check_free_slots(admin, plan.workers)
@@ -130,25 +150,44 @@ def _is_failure(result: HealthResult) -> bool:
     return not result.ok and not result.advisory
 
 
-def _work(workload: Workload, plan: LoadPlan, dsn: str, name: str, monitor: Monitor) -> Outcome:
-    board = Board()
-    arrivals = None
-    if plan.is_open:
-        limit = plan.iterations * plan.workers if plan.iterations is not None else None
-        arrivals = Arrivals(board, make_schedule(plan), measured_from_ns=plan.warmup_ns, limit=limit)
+def _work(job: Job, why_abort: WhyAbort, alongside: Alongside) -> Outcome:
+    plan = job.plan
     try:
-        return Crew(Job(workload, plan, dsn, name, board, arrivals), monitor.during).run()
+        if not plan.is_open:
+            return Crew(job, why_abort, alongside).run()
+        limit = plan.iterations * plan.workers if plan.iterations is not None else None
+        arrivals = Arrivals(job.board, make_schedule(plan), measured_from_ns=plan.warmup_ns, limit=limit)
+        with contextlib.closing(arrivals):
+            return Crew(replace(job, arrivals=arrivals), why_abort, alongside).run()
     finally:
-        if arrivals is not None:
-            arrivals.close()
-        board.close()
+        job.board.close()
+
+
+def _why_abort(plan: LoadPlan, thresholds: Sequence[Threshold], whole: Snapshot, elapsed_s: float) -> str | None:
+    """Which of the thresholds is missed by what was collected so far, in one line; None where none is."""
+    if not thresholds:
+        return None
+    evidence = Evidence(_statistics(whole, {}, round(elapsed_s * 1e9), plan))
+    for verdict in judge(thresholds, evidence):
+        if verdict.ruling == "fail" and verdict.estimate is not None and _tells(verdict.threshold, evidence.statistics):
+            return f"aborted after {elapsed_s:.0f} s: {verdict.line}"
+    return None
+
+
+def _tells(threshold: Threshold, statistics: RunStatistics) -> bool:
+    """Whether there are enough samples to end a run for: some, and ten of them beyond a percentile."""
+    name = threshold.operation
+    figures = statistics.total if name is None else statistics.operations[name]
+    percentile = re.search(r"p(\d.*)", threshold.metric)
+    beyond = figures.service.count * (1 - float(percentile[1]) / 100) if percentile else _TELLING_SAMPLES
+    return figures.count + figures.failures >= 2 * _TELLING_SAMPLES and beyond >= _TELLING_SAMPLES
 
 
 def _clear_away(dsn: str, name: str, outcome: Outcome) -> None:
     """A worker that died in the middle of a statement leaves its session running on the server."""
     if not outcome.lost:
         return
-    with contextlib.suppress(ServerError, psycopg.Error), admin_connection(dsn) as admin:
+    with contextlib.suppress(ServerError), admin_connection(dsn) as admin:
         end_sessions(admin, name)
 
 
@@ -182,7 +221,7 @@ def conclude(
     if outcome.signal is not None:
         reasons.append(f"stopped by {outcome.signal} after {statistics.elapsed_s:.1f} s")
     if reasons:
-        return "error", reasons
+        return "error", list(dict.fromkeys(reasons))
     reasons = [
         f"health check {result.check} failed after the run: {result.detail}"
         for result in health
@@ -190,7 +229,10 @@ def conclude(
     ]
     if any(_is_failure(result) and result.aborted for result in health):
         reasons.append("a failed health check ended the run")
-    reasons += [verdict.line for verdict in verdicts if verdict.ruling == "fail"]
+    missed = [verdict.line for verdict in verdicts if verdict.ruling == "fail"]
+    aborted = [outcome.aborted] if outcome.aborted is not None else []
+    doubtful = any(verdict.ruling in ("invalid", "inconclusive") for verdict in verdicts)
+    reasons += [*aborted, *missed] if missed or not doubtful else []
     if not total.count:
         reasons.append(f"no iteration succeeded ({total.failures:,} failed)")
     if total.failures and not any(threshold.metric == "errors" for threshold in thresholds):
@@ -202,8 +244,20 @@ def conclude(
     for ruling, result in (("invalid", "invalid"), ("inconclusive", "inconclusive")):
         lines = [verdict.line for verdict in verdicts if verdict.ruling == ruling]
         if lines:
-            return result, lines  # type: ignore[return-value]
+            return result, aborted + lines  # type: ignore[return-value]
     return "passed", []
+
+
+def _log_conclusion(
+    workload: Workload, result: RunOutcome, verdicts: Sequence[Verdict], health: Sequence[HealthResult]
+) -> None:
+    origin = context(workload.name)
+    for check in health:
+        if _is_failure(check):
+            _log.warning("health check %s failed %s the run: %s", check.check, check.when, check.detail, extra=origin)
+    for verdict in verdicts:
+        _log.info("threshold %s: %s", verdict.ruling, verdict.line, extra=origin)
+    _log.info("run %s", result, extra=origin)
 
 
 def _errors(statistics: RunStatistics) -> str:

@@ -7,6 +7,7 @@ from array import array
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from .errors import WorkloadError
 from .histogram import Histogram
 from .sample import Failure, Sample
 
@@ -87,8 +88,8 @@ class Buffers:
 
     __slots__ = ("is_part", "lag", "response", "service")
 
-    def __init__(self) -> None:
-        self.is_part = False
+    def __init__(self, *, is_part: bool) -> None:
+        self.is_part = is_part
         self.service = array("Q")
         self.response = array("Q")
         self.lag = array("Q")
@@ -117,8 +118,11 @@ class Recorder:
         self._buffers: dict[str, Buffers] = {}
 
     def buffers(self, operation: str) -> Buffers:
-        """The buffers of an operation; they stay the same for the recorder's whole life."""
-        return self._buffers.setdefault(operation, Buffers())
+        """The buffers of an operation; they stay the same for the recorder's whole life.
+
+        Raises WorkloadError where a part bears that name.
+        """
+        return self._named(operation, is_part=False)
 
     def tally(self, operation: str) -> Tally:
         tally = self.tallies.get(operation)
@@ -143,9 +147,11 @@ class Recorder:
         tally.fail(failure, count)
 
     def record_part(self, sample: Sample, failure: Failure | None) -> None:
-        """Record a named part of an iteration: it has figures of its own, and none in the total."""
-        buffers = self.buffers(sample.operation)
-        buffers.is_part = True
+        """Record a named part of an iteration: it has figures of its own, and none in the total.
+
+        Raises WorkloadError where an operation bears that name.
+        """
+        buffers = self._named(sample.operation, is_part=True)
         if failure is None:
             buffers.service.append(sample.service_ns)
         else:
@@ -158,6 +164,15 @@ class Recorder:
         if metric.kind != kind:
             raise ValueError(f"metric {name!r} is a {metric.kind}, not a {kind}")
         return metric
+
+    def _named(self, name: str, *, is_part: bool) -> Buffers:
+        buffers = self._buffers.get(name)
+        if buffers is None:
+            buffers = self._buffers[name] = Buffers(is_part=is_part)
+        elif buffers.is_part != is_part:
+            kind = "a part" if buffers.is_part else "an operation"
+            raise WorkloadError(f"{name!r} is the name of {kind} already; parts and operations need names of their own")
+        return buffers
 
     def drain(self) -> None:
         """Sort the raw durations into histograms, so that memory does not grow with time."""
@@ -308,7 +323,7 @@ def _zeros(count: int) -> Histogram:
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """One second of a run: what ended in it."""
+    """One second of a run: the iterations that were meant to start in it."""
 
     at_s: float
     operations: int
@@ -337,13 +352,13 @@ def statistics_of(
         return OperationStatistics(tally, elapsed_s, is_open)
 
     timeline = []
-    for index, snapshot in sorted(intervals.items()):
-        interval = figures(snapshot.total())
+    for index in range(max(intervals, default=-1) + 1):
+        interval = figures(intervals.get(index, Snapshot()).total())
         timeline.append(Interval(index * interval_s, interval.count, interval.failures, interval.response))
     return RunStatistics(
         elapsed_s=elapsed_s,
         total=figures(whole.total()),
-        operations={name: figures(tally) for name, tally in whole.tallies.items()},
+        operations={name: figures(tally) for name, tally in sorted(whole.tallies.items())},
         timeline=tuple(timeline),
         metrics=whole.metrics,
         reconnects=whole.reconnects,

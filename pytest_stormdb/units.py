@@ -8,9 +8,9 @@ import re
 from .errors import PlanError
 
 _NS_PER_UNIT = {"ns": 1, "us": 10**3, "µs": 10**3, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9}
-_LONGEST_NS = 366 * 24 * 3600 * 10**9
-_HIGHEST_PER_S = 10**9
 _S_PER_RATE_UNIT = {"s": 1.0, "m": 60.0, "h": 3600.0}
+_YEAR_S = 365 * 24 * 3600
+_MOST_PER_S = 10**9
 _NUMBER = r"(\d+(?:\.\d*)?|\.\d+)"
 _DURATION = re.compile(rf"{_NUMBER}\s*(ns|us|µs|ms|s|m|h)")
 _RATE = re.compile(rf"{_NUMBER}\s*/\s*(s|m|h)")
@@ -20,38 +20,36 @@ _RATIO = re.compile(rf"{_NUMBER}\s*(%?)")
 def parse_duration_ns(value: object, what: str = "duration") -> int:
     """``"500ms"``, ``"30s"``, ``"1.5m"``, ``"1h"`` (or a number of seconds) as nanoseconds.
 
-    Raises PlanError for anything else, and for what is negative or not finite.
+    Raises PlanError for anything else, for what is negative, and for what exceeds a year.
     """
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise PlanError(f"{what}: {value!r} is not a duration; write it as '500ms', '30s', '5m' or '1h'")
-    if isinstance(value, int | float):
-        number, unit_ns = value, 10**9
+    amount: float
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        amount, unit_ns = value, _NS_PER_UNIT["s"]
+        if not 0 <= value < math.inf:
+            raise PlanError(f"{what}: {value!r} is not a duration of zero or more seconds")
+    elif isinstance(value, str) and value.strip() == "0":
+        return 0
+    elif isinstance(value, str) and (match := _DURATION.fullmatch(value.strip())):
+        amount, unit_ns = float(match[1]), _NS_PER_UNIT[match[2]]
     else:
-        match = _DURATION.fullmatch(value.strip())
-        if match is None and value.strip() != "0":
-            raise PlanError(f"{what}: {value!r} is not a duration; write it as '500ms', '30s', '5m' or '1h'")
-        number, unit_ns = (float(match[1]), _NS_PER_UNIT[match[2]]) if match else (0, 1)
-    if not 0 <= number <= _LONGEST_NS / unit_ns:
-        raise PlanError(f"{what}: {_short(value)} is not a duration from zero to a year")
-    return round(number * unit_ns)
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 40 else f"{text[:40]}..."
+        raise PlanError(f"{what}: {value!r} is not a duration; write it as '500ms', '30s', '5m' or '1h'")
+    if amount > _YEAR_S * _NS_PER_UNIT["s"] / unit_ns:
+        raise PlanError(f"{what}: {value!r} is more than a year")
+    return round(amount * unit_ns)
 
 
 def parse_rate_per_s(value: object, what: str = "rate") -> float:
     """``"1000/s"``, ``"60/m"`` (or a number, per second) as a rate per second. Raises PlanError otherwise."""
-    rate: float
     if isinstance(value, int | float) and not isinstance(value, bool):
-        rate = value
+        rate: float = value
     elif isinstance(value, str) and (match := _RATE.fullmatch(value.strip())):
         rate = float(match[1]) / _S_PER_RATE_UNIT[match[2]]
     else:
         raise PlanError(f"{what}: {value!r} is not a rate; write it as '1000/s' or '60/m'")
-    if not 0 < rate <= _HIGHEST_PER_S:
-        raise PlanError(f"{what}: {_short(value)} is not a rate above zero and up to a billion per second")
+    if not rate > 0:
+        raise PlanError(f"{what}: {value!r} is not a rate above zero")
+    if rate > _MOST_PER_S:
+        raise PlanError(f"{what}: {value!r} is more than one in a nanosecond")
     return float(rate)
 
 
@@ -96,6 +94,6 @@ def _three_digits(value: float) -> str:
         return f"{value:,.0f}"
     if magnitude >= 9.995:
         return f"{value:.1f}"
-    if magnitude >= 0.0995 or value == 0:
+    if magnitude >= 0.0995:
         return f"{value:.2f}"
     return f"{value:.3g}"

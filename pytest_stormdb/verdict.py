@@ -74,7 +74,7 @@ class Threshold:
             return format_rate(value)
         if self.metric == "errors":
             return format_ratio(value)
-        return format_count(int(value)) if value == int(value) else f"{value:.4g}"
+        return format_count(int(value)) if float(value).is_integer() else f"{value:.4g}"
 
 
 def _parse_limit(metric: str, value: str) -> float:
@@ -84,7 +84,7 @@ def _parse_limit(metric: str, value: str) -> float:
         return parse_rate_per_s(_number_or(value), metric)
     if metric == "errors":
         return parse_ratio(value, metric)
-    if metric not in _COUNTS and not metric.startswith("metrics."):
+    if metric not in _COUNTS and not re.match(r"metrics\..", metric):
         raise PlanError(f"unknown metric {metric!r}; known are {_METRICS}")
     number = _number_or(value)
     if isinstance(number, str):

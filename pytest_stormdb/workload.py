@@ -7,6 +7,7 @@ import random
 import traceback
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, AsyncExitStack
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import partial
 from time import perf_counter_ns
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
     from .database.statement import AsyncStatement, Statement
 
 MAX_EXAMPLE_CHARS = 500
+
+
+CURRENT: ContextVar[Worker | None] = ContextVar("stormdb_worker", default=None)
+"""The worker that the running code belongs to, thread or task; log records name it."""
 
 
 class Metrics:
@@ -66,6 +71,8 @@ class Worker:
         self._recorder = recorder
         self._is_async = is_async
         self._part: str | None = None
+        self._operation: str | None = None
+        self._pause_ns = 0
 
     def __getattr__(self, name: str) -> Any:
         if name == "conn":
@@ -74,6 +81,11 @@ class Worker:
 
     def __repr__(self) -> str:
         return f"<Worker {self.id} of {self.count}>"
+
+    @property
+    def current_operation(self) -> str | None:
+        """The part, or else the operation, that is under way."""
+        return self._part or self._operation
 
     def prepare(self, sql: str) -> Statement | AsyncStatement | Any:
         """A server-side prepared statement with ``$1`` placeholders; awaitable calls in an async worker.
@@ -87,6 +99,19 @@ class Worker:
     def operation(self, name: str) -> AbstractContextManager[None]:
         """Time a part of the iteration under a name of its own. Parts do not nest."""
         return Part(self, name)
+
+    def pause(self, seconds: float) -> None:
+        """Wait that long before this worker's next iteration, outside of what is measured: a user's think time.
+
+        It takes effect when the iteration returns, and replaces nothing: the plan's think time is added. In an
+        open loop, where the schedule decides, a pausing worker takes no arrival.
+        """
+        self._pause_ns = max(0, round(seconds * 1e9))
+
+    def take_pause_ns(self) -> int:
+        """The pause asked for since it was last taken."""
+        pause_ns, self._pause_ns = self._pause_ns, 0
+        return pause_ns
 
 
 class Part:
@@ -115,8 +140,11 @@ class Part:
 def failure_of(error: BaseException) -> Failure:
     """An exception as a failure: by its SQLSTATE where it has one, else by its type."""
     code = getattr(error, "sqlstate", None) or type(error).__name__
-    text = str(error).strip() or type(error).__name__
-    return Failure(str(code), text[:MAX_EXAMPLE_CHARS])
+    try:
+        text = str(error).strip()
+    except Exception:
+        text = ""
+    return Failure(str(code), text[:MAX_EXAMPLE_CHARS] or type(error).__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,14 +196,19 @@ class Resources:
         if inspect.isasyncgen(generator):
             if not self._worker._is_async:
                 raise WorkloadError(f"worker fixture {name!r} is async; only an async def workload can use it")
-            value: object = await anext(generator)
+            value: object = await anext(generator, _NOTHING)
             self._stack.push_async_callback(_end_async, generator, name)
         elif inspect.isgenerator(generator):
-            value = next(generator)
+            value = next(generator, _NOTHING)
             self._stack.callback(_end, generator, name)
         else:
+            value = _NOTHING
+        if value is _NOTHING:
             raise WorkloadError(f"worker fixture {name!r} must yield its value once")
         return value
+
+
+_NOTHING = object()
 
 
 def _end(generator: Iterator[Any], name: str) -> None:
@@ -207,7 +240,7 @@ class Operation:
 
 def _takes_positions(function: Callable[..., Any]) -> bool:
     kinds = {parameter.kind for parameter in inspect.signature(function).parameters.values()}
-    return kinds <= {inspect.Parameter.POSITIONAL_OR_KEYWORD}
+    return kinds <= {inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD}
 
 
 Stop = tuple[Literal["skip", "exit"], str]

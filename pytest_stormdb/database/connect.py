@@ -15,6 +15,11 @@ CONNECT_TIMEOUT_S = 10
 _SECRETS = ("password", "sslpassword", "passfile")
 
 
+def driver() -> dict[str, str | int]:
+    """Which psycopg on which libpq is in use."""
+    return {"psycopg": psycopg.__version__, "psycopg_impl": psycopg.pq.__impl__, "libpq": psycopg.pq.version()}
+
+
 class Dsn(str):
     """A connection string that does not show its password when it is printed in a traceback."""
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 import psycopg
 from psycopg import sql
 
 from ..errors import ServerError
 from .connect import connect, server_error, with_parameters, with_search_path
+
+Admin: TypeAlias = psycopg.Connection[Any]
+"""An autocommit connection that is not load."""
 
 _MARK = "made by pytest-stormdb; dropped after the run"
 _SHOWN_SETTINGS = (
@@ -105,6 +108,12 @@ class Schema:
         with _told(f"cannot drop schema {self.name}"):
             self._conn.execute(sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(self._identifier))
 
+    def give_back(self) -> None:
+        """Drop it, and let the next run have its name at once: a server notices a hang-up only after a while."""
+        self.drop()
+        with _told(f"cannot give back schema {self.name}"):
+            self._conn.execute("SELECT pg_advisory_unlock(hashtext(%s))", [f"stormdb:{self.name}"])
+
 
 def schema_name(workload: str) -> str:
     """``stormdb_<workload>`` as an identifier PostgreSQL keeps whole (63 bytes)."""
@@ -113,12 +122,13 @@ def schema_name(workload: str) -> str:
 
 
 def end_sessions(conn: psycopg.Connection[Any], name: str) -> int:
-    """End the server's sessions of that application name; how many there were."""
-    rows = conn.execute(
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-        " WHERE application_name = %s AND pid <> pg_backend_pid()",
-        [name],
-    ).fetchall()
+    """End the server's sessions of that application name; how many there were. Raises ServerError."""
+    with _told("cannot end the sessions of lost workers"):
+        rows = conn.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE application_name = %s AND pid <> pg_backend_pid()",
+            [name],
+        ).fetchall()
     return len(rows)
 
 
@@ -135,6 +145,6 @@ def _told(what: str) -> Any:
         raise server_error(error, what) from None
 
 
-def admin_connection(dsn: str) -> psycopg.Connection[Any]:
-    """The connection for everything that is not load."""
+def admin_connection(dsn: str) -> Admin:
+    """Open one. Raises ServerError."""
     return connect(dsn, name="stormdb admin")

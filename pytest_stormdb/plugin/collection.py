@@ -46,7 +46,9 @@ class Mix:
         mix.__doc__ = self.owner.__doc__
         mix.__test__ = True  # type: ignore[attr-defined]
         mix.__module__ = self.owner.__module__
-        mix.__code__ = mix.__code__.replace(co_firstlineno=inspect.getsourcelines(self.owner)[1])
+        mix.__code__ = mix.__code__.replace(
+            co_firstlineno=inspect.getsourcelines(self.owner)[1], co_filename=inspect.getfile(self.owner)
+        )
         mix.pytestmark = list(getattr(self.owner, "pytestmark", []))  # type: ignore[attr-defined]
         mix.stormdb_mix = self  # type: ignore[attr-defined]
         return mix
@@ -102,6 +104,16 @@ def complaint(item: pytest.Function) -> str | None:
         return f"{item.name}: a workload must not yield; it is called once for each iteration"
     if "worker" not in arguments_of(function):
         return f"{item.name} is marked stormdb but has no 'worker' argument; write def {item.originalname}(worker, ...)"
+    return None
+
+
+def complaint_of_other(item: pytest.Item) -> str | None:
+    """What is wrong with our marks on what is no workload; None where nothing is."""
+    if item.get_closest_marker("stormdb") is not None:
+        return f"{item.name} is marked stormdb but is no plain test function"
+    runs_in_hand = "stormdb" in getattr(item, "fixturenames", ())
+    if item.get_closest_marker("stormdb_slo") is not None and not runs_in_hand:
+        return f"{item.name} has thresholds but is no workload; mark it stormdb, or use the stormdb fixture"
     return None
 
 

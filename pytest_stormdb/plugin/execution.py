@@ -16,7 +16,7 @@ from ..result import Result
 from ..run import Health, checked_before, preflight, run, run_once
 from ..workload import Operation, Workload
 from .collection import arguments_of, mix_of, shared_connection
-from .options import sweep_of, thresholds_of, value_of
+from .options import sweep_of, value_of
 from .planning import health_checks_for, package_of, plan_for, thresholds_for, workload_name
 from .state import STATE, State, told
 
@@ -40,8 +40,9 @@ def check_ready(item: pytest.Function) -> None:
     with told():
         plan = plan_for(item)
         thresholds_for(item)
+        plans = _swept(plan, sweep_of(item.config)) or [plan]
         with admin_connection(dsn) as admin:
-            preflight(admin, plan)
+            preflight(admin, max(plans, key=lambda each: each.workers))
         if item.config.stash[STATE].why_unmeasured is None:
             item.stash[_HEALTH] = health_checks_for(item), checked_before(health_checks_for(item), dsn)
 
@@ -57,12 +58,19 @@ def run_item(item: pytest.Function) -> None:
     if state.why_unmeasured is not None:
         _run_unmeasured(item, state, workload, plan, dsn)
         return
+    state.start_outputs()
     plans = _swept(plan, sweep_of(item.config)) or [plan]
     records = []
     for each in plans:
         with told():
             record = run(
-                workload, each, dsn, embedded=state.is_embedded(dsn), thresholds=thresholds, health=item.stash[_HEALTH]
+                workload,
+                each,
+                dsn,
+                embedded=state.is_embedded(dsn),
+                thresholds=thresholds,
+                health=item.stash[_HEALTH],
+                exporters=state.exporters,
             )
         records.append(record)
         _keep(item, state, records[-1])
@@ -93,8 +101,17 @@ def run_in_hand(item: pytest.Item, function: Callable[..., Any], dsn: str, optio
     with told():
         checks = health_checks_for(item)
         health = checks, checked_before(checks, dsn)
-        thresholds = thresholds_of(item.config)
-        record = run(workload, plan, dsn, embedded=state.is_embedded(dsn), thresholds=thresholds, health=health)
+        thresholds = thresholds_for(item)
+        state.start_outputs()
+        record = run(
+            workload,
+            plan,
+            dsn,
+            embedded=state.is_embedded(dsn),
+            thresholds=thresholds,
+            health=health,
+            exporters=state.exporters,
+        )
     _keep(item, state, record)
     _raise_interruption(item, record)
     if record.outcome == "error" or (record.verdicts and record.outcome == "failed" and _missed(record)):
@@ -158,7 +175,7 @@ def _stops(error: BaseException) -> Stop | None:
 
 def _loop_factory(item: pytest.Item) -> Callable[[], Any] | None:
     """The event loop that pytest-asyncio's hook gives, where there is one: uvloop comes this way."""
-    hook = getattr(item.config.hook, "pytest_asyncio_loop_factories", None)
+    hook = getattr(item.ihook, "pytest_asyncio_loop_factories", None)
     factories = hook(config=item.config, item=item) if hook is not None else None
     return next(iter(factories.values()), None) if factories else None
 

@@ -15,8 +15,7 @@ from .planning import check_server, workload_name
 from .state import STATE, told
 
 if TYPE_CHECKING:
-    import psycopg
-
+    from ..database.server import Admin
     from ..parameters import Parameters
     from ..result import Result
 
@@ -36,6 +35,8 @@ def _stormdb_schema_dsn(request: pytest.FixtureRequest, stormdb_dsn: str) -> Ite
     from ..database.connect import parse_dsn, with_search_path
     from ..database.server import Schema, admin_connection, schema_name
 
+    if not isinstance(stormdb_dsn, str):
+        pytest.fail(f"fixture stormdb_dsn: not a connection string but {type(stormdb_dsn).__name__!r}", pytrace=False)
     with told():
         dsn = parse_dsn(stormdb_dsn, "fixture stormdb_dsn")
         name = schema_name(workload_name(request.node))
@@ -47,11 +48,11 @@ def _stormdb_schema_dsn(request: pytest.FixtureRequest, stormdb_dsn: str) -> Ite
             schema.create()
         yield with_search_path(dsn, name)
         with told():
-            schema.drop()
+            schema.give_back()
 
 
 @pytest.fixture(scope="module")
-def stormdb_connection(_stormdb_schema_dsn: str) -> Iterator[psycopg.Connection[Any]]:
+def stormdb_connection(_stormdb_schema_dsn: str) -> Iterator[Admin]:
     """An autocommit connection for set-up and clean-up, in the workload's own schema."""
     from ..database.connect import connect
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from .collection import complaint, health_mark, is_workload, mix_of
+from .collection import complaint, complaint_of_other, health_mark, is_workload, mix_of
 from .fixtures import (  # noqa: F401 - pytest finds the fixtures here
     _stormdb_schema_dsn,
     batch_size,
@@ -29,6 +29,7 @@ _MARKS = (
     "stormdb_health(interval=None, timeout=None, abort=False): a function (conn) that checks the server's health",
     "stormdb_operation(weight=1): one operation of a class marked stormdb",
 )
+_HERE = Path(__file__).parent
 _XDIST_NOTE = "disturb each other under pytest-xdist; run them apart: pytest -n0 -m stormdb"
 
 
@@ -92,7 +93,11 @@ def pytest_pycollect_makeitem(collector: Any, name: str, obj: object) -> Any:
     mix = mix_of(obj) if isinstance(obj, type) else None
     if mix is None:
         return None
-    return collector.ihook.pytest_pycollect_makeitem(collector=collector, name=name, obj=mix.as_function())
+    function = mix.as_function()
+    items = collector.ihook.pytest_pycollect_makeitem(collector=collector, name=name, obj=function)
+    for item in items:
+        item.obj = function  # pytest looks it up by its name, and would find the class
+    return items
 
 
 @pytest.hookimpl(wrapper=True)
@@ -104,8 +109,9 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_setup(item: pytest.Item) -> Generator[None, None, None]:
     if not isinstance(item, pytest.Function) or not is_workload(item):
-        if item.get_closest_marker("stormdb") is not None:
-            pytest.fail(f"{item.name} is marked stormdb but is no plain test function", pytrace=False)
+        wrong = complaint_of_other(item)
+        if wrong is not None:
+            pytest.fail(wrong, pytrace=False)
         return (yield)
     wrong = complaint(item)
     if wrong is not None:
@@ -137,6 +143,14 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
         check_results_in_hand(item)
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if report.skipped and isinstance(report.longrepr, tuple) and Path(report.longrepr[0]).parent == _HERE:
+        report.longrepr = (str(item.path), (item.location[1] or 0) + 1, report.longrepr[2])
+    return report
+
+
 def pytest_sessionfinish(session: pytest.Session) -> None:
     state = session.config.stash[STATE]
     out = value_of(session.config, "json")
@@ -151,6 +165,7 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     unmeasured = _unmeasured(terminalreporter)
     if config.getoption("no_summary", False) or not (state.records or unmeasured):
         return
+    terminalreporter.ensure_newline()
     terminalreporter.section("stormdb")
     if state.records:
         from ..reports.terminal import lines
@@ -171,6 +186,7 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
 
 def _unmeasured(terminalreporter: Any) -> int:
     """How many workloads ran unmeasured, by their reports: under xdist, other processes ran them."""
-    reports = [report for kind in ("passed", "failed", "skipped") for report in terminalreporter.getreports(kind)]
+    kinds = ("passed", "failed", "skipped", "xfailed", "xpassed")
+    reports = [report for kind in kinds for report in terminalreporter.stats.get(kind, ())]
     properties = [dict(report.user_properties) for report in reports if getattr(report, "when", "") == "call"]
     return sum(found.get("stormdb.verdict") == "not measured" for found in properties)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import pytest
 
@@ -15,8 +14,7 @@ if TYPE_CHECKING:
     from ..verdict import Threshold
 
 
-@dataclass(frozen=True, slots=True)
-class Option:
+class Option(NamedTuple):
     """One option; ``plan`` is its name in a load plan where it has one."""
 
     name: str
@@ -53,6 +51,7 @@ OPTIONS = (
     Option("keyring", "the public keys that signatures are verified with", "FILE"),
     Option("health-interval", "how often health checks run during a run, such as 30s", "TIME"),
     Option("param", "a parameter of the workloads, as KEY=VALUE; repeatable", "KEY=VALUE", "linelist"),
+    Option("prometheus", "serve the counts of the run in progress, for Prometheus, at this address", "[HOST:]PORT"),
     Option("smoke", "run each workload once, as a plain test, without load", None, "bool"),
 )
 
@@ -118,6 +117,8 @@ def check_early(config: pytest.Config) -> None:
         plan_of(config, [])
         thresholds_of(config)
         sweep_of(config)
+        if value_of(config, "prometheus") is not None:
+            parse_address(value_of(config, "prometheus"))
         parse_parameters(value_of(config, "param") or [])
         if value_of(config, "health_interval") is not None:
             parse_duration_ns(value_of(config, "health_interval"), "--stormdb-health-interval")
@@ -126,6 +127,16 @@ def check_early(config: pytest.Config) -> None:
     if value_of(config, "inconclusive") not in (None, "warn", "fail"):
         action = value_of(config, "inconclusive")
         raise pytest.UsageError(f"--stormdb-inconclusive: {action!r} is neither 'warn' nor 'fail'")
+
+
+def parse_address(text: str) -> tuple[str, int]:
+    """``PORT`` or ``HOST:PORT``; without a host, this machine only."""
+    from ..errors import PlanError
+
+    host, _, port = text.rpartition(":")
+    if not port.isdecimal() or int(port) > 65535:
+        raise PlanError(f"--stormdb-prometheus: {text!r} is not [HOST:]PORT")
+    return host or "127.0.0.1", int(port)
 
 
 def is_given(config: pytest.Config) -> bool:

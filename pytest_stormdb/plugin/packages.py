@@ -4,28 +4,27 @@ from __future__ import annotations
 
 import ast
 import glob
+import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
 from pathlib import Path
 from types import CodeType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
-from ..discovery import PackagedWorkload, find_workloads, recognise
 from ..errors import StormDBError, WorkloadError
 from .options import absolute, paths_of, value_of
 
 if TYPE_CHECKING:
+    from ..discovery import PackagedWorkload
     from ..metadata import Metadata
     from ..verified import VerifiedFinder
 
 _POLICIES = ("off", "verify", "require")
 
 
-@dataclass(frozen=True, slots=True)
-class Package:
+class Package(NamedTuple):
     """A packaged workload and what was found about it; one with ``refusals`` is not imported."""
 
     workload: PackagedWorkload
@@ -131,6 +130,10 @@ class Packages:
         return str(package.workload.folder) if package is not None and package.refusals else argument
 
     def _on_path(self) -> Iterator[PackagedWorkload]:
+        if not value_of(self._config, "path"):
+            return
+        from ..discovery import find_workloads
+
         try:
             workloads = find_workloads(paths_of(self._config, "path"))
         except StormDBError as error:
@@ -146,6 +149,10 @@ class Packages:
         return policy
 
     def _examined(self, folder: Path) -> Package | None:
+        if not _may_hold_one(folder):
+            return None
+        from ..discovery import PackagedWorkload, recognise
+
         try:
             workload = recognise(folder)
             if workload is None:
@@ -190,13 +197,12 @@ class Packages:
         """
         for path, package in self._by_folder.items():
             if package is not None and path.resolve() == folder:
-                self._by_folder[path] = refused = replace(package, refusals=(*package.refusals, sentence))
+                self._by_folder[path] = refused = package._replace(refusals=(*package.refusals, sentence))
                 self._guard(refused, None)
         if self._has_started:
             self.errors += 1
-            raise pytest.Collector.CollectError(
-                f"workload {folder.name}: {sentence}"
-            )  # what "except ImportError" lets by
+            # no ImportError, which a workload may be content with
+            raise pytest.Collector.CollectError(f"workload {folder.name}: {sentence}")
 
     def _compile(self, source: bytes, path: Path) -> CodeType:
         """Compile as pytest would: test modules and conftests with rewritten assertions."""
@@ -206,6 +212,15 @@ class Packages:
         if path.stem == "conftest" or path.stem.startswith("test_") or path.stem.endswith("_test"):
             rewrite_asserts(tree, source, str(path), self._config)
         return compile(tree, str(path), "exec", dont_inherit=True)
+
+
+def _may_hold_one(folder: Path) -> bool:
+    """A look at the names in a folder: most hold no packaged workload, and should not cost an import."""
+    try:
+        with os.scandir(folder) as entries:
+            return any(entry.name.endswith((".yaml", ".sha256")) for entry in entries)
+    except OSError:
+        return False
 
 
 PACKAGES = pytest.StashKey[Packages]()

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from ..configuration import Configuration
     from ..database.embedded import EmbeddedServer
+    from ..exporters import Exporters
+    from ..logs import LogOutput
     from ..record import RunRecord
     from ..sweep import Sweep
 
@@ -33,6 +35,8 @@ class State:
         self.unmeasured: list[str] = []
         self.configuration = _configuration(config)
         self._embedded: EmbeddedServer | None = None
+        self._exporters: Exporters | None = None
+        self._logs: LogOutput | None = None
 
     @property
     def why_unmeasured(self) -> str | None:
@@ -58,8 +62,26 @@ class State:
 
         return self._embedded is not None and same_place(dsn, self._embedded.dsn)
 
+    def start_outputs(self) -> None:
+        """Open what the configuration file and the options want written or served while runs go on."""
+        from .outputs import log_output, open_exporters
+
+        with told():
+            self._logs = self._logs or log_output(self.configuration)
+            if self._exporters is None:
+                self._exporters = open_exporters(self.config, self.configuration)
+
+    @property
+    def exporters(self) -> Exporters:
+        """The session's exporters, after start_outputs."""
+        assert self._exporters is not None
+        return self._exporters
+
     def close(self) -> None:
-        """Stop the embedded server."""
+        """Stop the embedded server, and close the outputs."""
+        for output in (self._exporters, self._logs):
+            if output is not None:
+                output.close()
         if self._embedded is not None:
             self._embedded.stop()
 
@@ -105,4 +127,4 @@ def told() -> Iterator[None]:
     try:
         yield
     except StormDBError as error:
-        pytest.fail(str(error), pytrace=False)
+        raise pytest.fail.Exception(str(error), pytrace=False) from None

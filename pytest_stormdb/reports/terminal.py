@@ -43,7 +43,8 @@ def _names(record: RunRecord) -> list[str]:
     operations = record.statistics.operations
     whole = [name for name, figures in operations.items() if not figures.tally.is_part]
     parts = [f"  {name}" for name, figures in operations.items() if figures.tally.is_part]
-    return whole + parts + [stage.stage.label for stage in record.stages] + (["all"] if len(whole) > 1 else [])
+    stages = [stage.stage.label for stage in record.stages]
+    return stages + whole + parts + (["all"] if len(whole) > 1 else [])
 
 
 def _load(record: RunRecord) -> str:
@@ -101,8 +102,8 @@ def _judgement(record: RunRecord) -> Iterator[Line]:
     for name, metric in sorted(record.statistics.metrics.items()):
         yield Line(f"  {name}: {metric.value:.4g}")
     if record.statistics.total.tally.retries or record.statistics.reconnects:
-        retries = format_count(record.statistics.total.tally.retries)
-        yield Line(f"  {retries} retries, {format_count(record.statistics.reconnects)} reconnects")
+        retries = _counted(record.statistics.total.tally.retries, "retry", "retries")
+        yield Line(f"  {retries}, {_counted(record.statistics.reconnects, 'reconnect', 'reconnects')}")
     for verdict in record.verdicts:
         tone: Literal["good", "bad", "doubtful"] = "doubtful"
         if verdict.ruling in ("pass", "fail"):
@@ -140,8 +141,12 @@ def _curve(sweep: Sweep) -> Iterator[Line]:
     yield Line("")
 
 
+def _counted(count: int, one: str, many: str) -> str:
+    return f"{format_count(count)} {one if count == 1 else many}"
+
+
 def _identity(server: ServerFacts) -> Iterator[Line]:
     settings = server.settings
     shown = ", ".join(f"{name} {settings[name]}" for name in ("fsync", "shared_buffers") if name in settings)
-    kind = "embedded on this machine, which these numbers measure too" if server.embedded else "not ours"
+    kind = "embedded on this machine, which these numbers measure too" if server.embedded else "not embedded"
     yield Line(f"PostgreSQL {server.version} ({kind}); {shown}")

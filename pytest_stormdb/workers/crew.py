@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import logging
 import os
+import pickle
 import signal
-import sys
 import threading
 import time
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, Pipe, wait
@@ -20,6 +18,8 @@ from typing import Any, cast
 from ..errors import WorkerLost
 from ..plan import LoadPlan
 from ..stats import Snapshot
+from .agenda import INTERVAL_NS
+from .carriers import carry
 from .host import Job, serve
 from .messages import (
     Broken,
@@ -29,22 +29,27 @@ from .messages import (
     Go,
     Interruption,
     Interval,
-    Logged,
     Message,
     Printed,
     Ready,
     Vitals,
-    Warned,
 )
-from .process import PipeOutlet, fork_host
+from .process import PipeOutlet, end_processes, fork_host, has_exited, how_it_ended
 
 CAN_FORK = hasattr(os, "fork")
 MAX_PROCESSES = 64
 _LOOK_S = 0.1
+_CHECK_S = 1.0
 _READY_S = 30.0
+"""How long a host may take to connect one worker and to set up its resources."""
 _SILENCE_S = 6.0
 """Beyond the timeout of an iteration, how long a host may say nothing before it counts as hung."""
+_LAST_BREATH_S = 0.5
+"""How long a host whose pipe has closed gets to show its exit status."""
+_LEAVE_S = 2.0
+"""How long a host that has nothing more to do gets to end."""
 _HEAD_START_NS = 20_000_000
+_HEAD_START_PER_WORKER_NS = 2_000_000
 
 
 def layout(plan: LoadPlan, *, is_async: bool) -> list[list[int]]:
@@ -57,8 +62,12 @@ def layout(plan: LoadPlan, *, is_async: bool) -> list[list[int]]:
 CAN_FORK_AFFINITY = hasattr(os, "sched_getaffinity")
 
 
-Alongside = Callable[[Callable[[], None]], contextlib.AbstractContextManager[None]]
-"""What goes on beside a run, from its start to its end; it is given the way to stop the run."""
+Tick = Callable[[Snapshot], None]
+Alongside = Callable[[Callable[[], None]], contextlib.AbstractContextManager[Tick]]
+"""What goes on beside a run, from its start to its end: it is given the way to stop the run, and gives what to call,
+several times a second, with all that was counted so far."""
+
+WhyAbort = Callable[[Snapshot, float], str | None]
 
 
 @dataclass(slots=True)
@@ -76,6 +85,7 @@ class Outcome:
     elapsed_ns: int = 0
     stopped_ns: int | None = None
     signal: str | None = None
+    aborted: str | None = None
     dropped: int = 0
 
 
@@ -85,6 +95,8 @@ class _Host:
     connection: Connection[Any, Any]
     pid: int | None
     heard_s: float
+    ready: int = 0
+    is_broken: bool = False
     said_farewell: bool = False
 
     @property
@@ -93,14 +105,22 @@ class _Host:
 
 
 class Crew:
-    """The hosts of one run. ``run`` may be called once."""
+    """The hosts of one run. ``run`` may be called once.
 
-    def __init__(self, job: Job, alongside: Alongside) -> None:
+    ``why_abort`` is asked about once a second, with the sum of what was collected and the measured seconds it
+    covers, whether the run should end now.
+    """
+
+    def __init__(self, job: Job, why_abort: WhyAbort, alongside: Alongside) -> None:
         self._job = job
+        self._why_abort = why_abort
         self._alongside = alongside
+        self._tick: Tick = lambda snapshot: None
         self._hosts: list[_Host] = []
-        self._ready = 0
+        self._measured_from_ns: int | None = None
         self._ended_ns = 0
+        self._checked_s = 0.0
+        self._dismissed = False
         self._outcome = Outcome()
 
     def run(self) -> Outcome:
@@ -108,10 +128,15 @@ class Crew:
         try:
             with _signals(self._on_signal):
                 self._launch()
-                self._collect(until_ready=True)
+                self._collect(self._is_decided, _READY_S)
                 if self._all_ready():
-                    with self._alongside(self.stop):
-                        self._collect_run(self._start())
+                    with self._alongside(self.stop) as self._tick:
+                        self._start()
+                        self._collect(lambda: False, self._silence_s())
+                else:
+                    self._dismiss()
+                    self._collect(lambda: False, self._silence_s())
+                self._conclude()
         finally:
             self._end()
         return self._outcome
@@ -144,69 +169,107 @@ class Crew:
         threading.Thread(target=live, daemon=True).start()
         return _Host(ids, ours, None, time.monotonic())
 
+    def _is_decided(self) -> bool:
+        """Whether the run can start, or never will."""
+        outcome = self._outcome
+        return self._all_ready() or bool(outcome.broken or outcome.lost) or self._job.board.stopped
+
     def _all_ready(self) -> bool:
         outcome = self._outcome
-        return self._ready == self._job.plan.workers and not outcome.broken and not outcome.lost
+        ready = sum(host.ready for host in self._hosts) == self._job.plan.workers
+        return ready and not (outcome.broken or outcome.lost or self._job.board.stopped)
 
-    def _start(self) -> int:
-        start_ns = perf_counter_ns() + _HEAD_START_NS
+    def _start(self) -> None:
         plan, board = self._job.plan, self._job.board
-        if not board.stopped and plan.duration_ns is not None:
-            board.set_deadline(start_ns + plan.warmup_ns + plan.duration_ns)
+        start_ns = perf_counter_ns() + max(_HEAD_START_NS, plan.workers * _HEAD_START_PER_WORKER_NS)
+        self._measured_from_ns = start_ns + plan.warmup_ns
+        if plan.duration_ns is not None:
+            board.set_deadline(self._measured_from_ns + plan.duration_ns)
+        if self._outcome.signal is not None:  # it came since we looked
+            board.stop()
+        self._tell(Go(start_ns))
+
+    def _dismiss(self) -> None:
+        """There will be no start: what is set up is torn down."""
+        self._dismissed = True
+        self._tell(None)
+
+    def _tell(self, message: Go | None) -> None:
         for host in self._hosts:
             host.heard_s = time.monotonic()
             with contextlib.suppress(OSError):
-                host.connection.send(Go(start_ns))
-        return start_ns
+                host.connection.send(message)
+
+    def _silence_s(self) -> float:
+        return _LEAVE_S if self._dismissed else self._job.plan.timeout_ns / 1e9 + _SILENCE_S
 
     # -- collect -----------------------------------------------------------------------------------------------
 
-    def _collect_run(self, start_ns: int) -> None:
-        self._collect(until_ready=False)
-        outcome, plan = self._outcome, self._job.plan
-        measured_from_ns = start_ns + plan.warmup_ns
-        outcome.elapsed_ns = max(0, (self._ended_ns or perf_counter_ns()) - measured_from_ns)
-        if self._job.arrivals is not None and plan.iterations is None:
-            until_ns = outcome.stopped_ns or measured_from_ns + (plan.duration_ns or 0)
-            outcome.dropped = self._job.arrivals.unclaimed_by(until_ns - start_ns)
-
-    def _collect(self, *, until_ready: bool) -> None:
-        """Take what the hosts send, until they are all ready or, later, all gone."""
-        limit_s = _READY_S if until_ready else self._job.plan.timeout_ns / 1e9 + _SILENCE_S
-        while live := [host for host in self._hosts if not host.connection.closed]:
-            if until_ready and (self._ready == self._job.plan.workers or self._outcome.broken or self._outcome.lost):
-                return
-            if until_ready and self._job.board.stopped:
-                return
+    def _collect(self, until: Callable[[], bool], limit_s: float) -> None:
+        """Take what the hosts send until they are gone, or something else is the case."""
+        looked_s = 0.0
+        while (live := [host for host in self._hosts if not host.connection.closed]) and not until():
             by_connection = {host.connection: host for host in live}
             for connection in wait(list(by_connection), timeout=_LOOK_S):
                 self._receive(by_connection[cast("Connection[Any, Any]", connection)])
-            for host in live:
-                self._look_after(host, limit_s)
+            now_s = time.monotonic()
+            if now_s - looked_s >= _LOOK_S:
+                looked_s = now_s
+                for host in live:
+                    self._look_after(host, limit_s)
+                self._tick(self._outcome.whole)
+            if now_s - self._checked_s >= _CHECK_S:
+                self._checked_s = now_s
+                self._check()
+
+    def _check(self) -> None:
+        """Ask whether to abort. What was collected covers all whole intervals but the last, whose reports may lack."""
+        if self._measured_from_ns is None or self._job.board.stopped:
+            return
+        covered_s = (perf_counter_ns() - self._measured_from_ns) // INTERVAL_NS - 1
+        if covered_s >= 1:
+            self._outcome.aborted = self._why_abort(self._outcome.whole, float(covered_s))
+            if self._outcome.aborted is not None:
+                self.stop()
 
     def _receive(self, host: _Host) -> None:
         try:
-            message = host.connection.recv()
+            data = host.connection.recv_bytes()
         except (EOFError, OSError):
             self._part_with(host)
             return
         host.heard_s = time.monotonic()
+        try:
+            message = pickle.loads(data)  # noqa: S301 - from a child of ours
+        except Exception as error:  # a warning or log record of a class that does not survive pickling
+            message = Printed("stderr", f"stormdb: a message of {host.name} was lost: {error}\n")
         self._take(host, message)
 
     def _look_after(self, host: _Host, limit_s: float) -> None:
-        """A host whose process has gone, or that hangs, sends no more; a grandchild may keep its pipe open."""
-        if host.connection.closed or host.connection.poll():
+        """A host whose process has gone, or that hangs, sends no more; a grandchild may keep its pipe open.
+
+        Whether it has gone is asked before whether it has sent: what it said last is then in the pipe to be heard.
+        """
+        if host.connection.closed:
             return
-        if host.pid is not None and _has_exited(host.pid):
+        has_gone = host.pid is not None and has_exited(host.pid)
+        if host.connection.poll():
+            return
+        silent_s = time.monotonic() - host.heard_s
+        is_waiting = self._measured_from_ns is None and host.ready == len(host.ids)
+        if has_gone or (host.said_farewell and silent_s > _LEAVE_S):
             self._part_with(host)
-        elif time.monotonic() - host.heard_s > limit_s:
+        elif silent_s > limit_s and not (is_waiting and not self._dismissed):
             self._part_with(host, f"{host.name} hung: it said nothing for {limit_s:.0f} s and was ended")
 
     def _part_with(self, host: _Host, cause: str | None = None) -> None:
+        """Reap a host. One that is gone before it said farewell ends the run: the load is not the planned one."""
         host.connection.close()
-        status = _end_process(host.pid) if host.pid is not None else 0
-        if not host.said_farewell and not self._outcome.broken:
-            self._outcome.lost.append(WorkerLost(cause or f"{host.name} {_how_it_ended(status)}"))
+        patience_s = 0.0 if cause or host.said_farewell else _LAST_BREATH_S
+        status = end_processes([host.pid], patience_s)[0] if host.pid is not None else 0
+        if not (host.said_farewell or host.is_broken or self._dismissed):
+            self._outcome.lost.append(WorkerLost(cause or f"{host.name} {how_it_ended(status)}"))
+            self.stop()
 
     def _take(self, host: _Host, message: Message) -> None:
         outcome = self._outcome
@@ -214,7 +277,7 @@ class Crew:
             case Interval():
                 self._add(message)
             case Ready():
-                self._ready += 1
+                host.ready += 1
             case Done():
                 self._ended_ns = max(self._ended_ns, message.ended_ns)
             case Farewell():
@@ -226,10 +289,11 @@ class Crew:
                 outcome.interruption = outcome.interruption or message
                 self.stop()
             case Broken():
+                host.is_broken = True
                 outcome.broken.append(message)
                 self.stop()
             case _:
-                _carry(message)
+                carry(message)
 
     def _add(self, message: Interval) -> None:
         if message.interval < 0:
@@ -241,6 +305,21 @@ class Crew:
 
     # -- end ---------------------------------------------------------------------------------------------------
 
+    def _conclude(self) -> None:
+        """Settle the elapsed time, and what the timeline and the schedule lack."""
+        outcome, plan = self._outcome, self._job.plan
+        if self._measured_from_ns is None:
+            return
+        until_ns = self._measured_from_ns + (plan.duration_ns or 0)
+        if outcome.stopped_ns is not None:
+            until_ns = outcome.stopped_ns if plan.duration_ns is None else min(until_ns, outcome.stopped_ns)
+        ended_ns = self._ended_ns or perf_counter_ns()
+        outcome.elapsed_ns = max(0, ended_ns - self._measured_from_ns, until_ns - self._measured_from_ns)
+        for interval in range(max(outcome.intervals, default=0)):
+            outcome.intervals.setdefault(interval, Snapshot())
+        if self._job.arrivals is not None and plan.iterations is None:
+            outcome.dropped = self._job.arrivals.unclaimed_by(until_ns - self._measured_from_ns + plan.warmup_ns)
+
     def _on_signal(self, number: int) -> None:
         if self._outcome.signal is not None:
             raise KeyboardInterrupt
@@ -248,60 +327,12 @@ class Crew:
         self.stop()
 
     def _end(self) -> None:
+        """End at once what an exception left: the second signal, or a mistake of ours."""
         self._job.board.stop()
-        for host in self._hosts:
-            if not host.connection.closed:
-                host.connection.close()
-                if host.pid is not None:
-                    _end_process(host.pid)
-
-
-def _carry(message: Message) -> None:
-    """Let what a worker printed, logged or warned of happen here, where pytest captures it."""
-    match message:
-        case Printed():
-            (sys.stdout if message.stream == "stdout" else sys.stderr).write(message.text)
-        case Logged():
-            for handler in logging.getLogger().handlers:
-                if message.record.levelno >= handler.level:
-                    handler.handle(message.record)
-        case Warned():
-            warnings.warn_explicit(message.message, None, message.filename, message.lineno)
-
-
-_statuses: dict[int, int] = {}
-
-
-def _has_exited(pid: int) -> bool:
-    if pid not in _statuses:
-        found, status = os.waitpid(pid, os.WNOHANG)
-        if found:
-            _statuses[pid] = status
-    return pid in _statuses
-
-
-def _end_process(pid: int) -> int:
-    """Reap a host, killing it and whatever it started first; its wait status.
-
-    A host that closed its pipe is on its way out: it gets a moment to show its own status.
-    """
-    deadline_s = time.monotonic() + 0.5
-    while not _has_exited(pid) and time.monotonic() < deadline_s:
-        time.sleep(0.002)
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(pid, signal.SIGKILL)
-    if not _has_exited(pid):
-        _statuses[pid] = os.waitpid(pid, 0)[1]
-    return _statuses.pop(pid)
-
-
-def _how_it_ended(status: int) -> str:
-    code = os.waitstatus_to_exitcode(status)
-    if code >= 0:
-        return f"exited with status {code} in the middle of the run"
-    name = signal.Signals(-code).name
-    hint = " (the kernel does so when memory runs out)" if name == "SIGKILL" else ""
-    return f"was killed by {name}{hint}"
+        left = [host for host in self._hosts if not host.connection.closed]
+        for host in left:
+            host.connection.close()
+        end_processes([host.pid for host in left if host.pid is not None], 0.0)
 
 
 @contextlib.contextmanager

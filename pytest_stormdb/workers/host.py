@@ -14,15 +14,16 @@ from typing import Any, Protocol, TypeVar
 from ..errors import StormDBError, WorkloadError
 from ..plan import LoadPlan
 from ..stats import Recorder
-from ..workload import Resources, Worker, Workload
+from ..workload import CURRENT, Resources, Worker, Workload
 from .board import Arrivals, Board
 from .line import Line, NoLine
 from .loop import Interrupted, Loop
-from .messages import Broken, Done, Farewell, Message, Ready
-from .watch import Member, VitalSigns, watch, watch_async
+from .messages import Broken, Done, Farewell, Message, Ready, Vitals
+from .watch import Member, VitalSigns, accept_interrupts, watch, watch_async
 
 T = TypeVar("T")
 _SELECT_LIMIT = 200
+_JOIN_S = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,14 +69,16 @@ def serve(job: Job, ids: Sequence[int], outlet: Outlet) -> None:
             runner.run(_serve_async(job, ids, outlet))
         return
     seats = [make_seat(job, worker_id, outlet.send) for worker_id in ids]
+    vitals = Vitals()
     try:
         if all(_set_up(job, seat, outlet) for seat in seats):
             start_ns = outlet.wait_for_start()
             if start_ns is not None:
-                _run_all(job, seats, start_ns, outlet)
+                vitals = _run_all(job, seats, start_ns, outlet)
     finally:
         for seat in seats:
             _tear_down(job, seat, outlet)
+        outlet.send(Farewell(vitals))
 
 
 def _precise_loop() -> asyncio.AbstractEventLoop:
@@ -106,9 +109,9 @@ def make_seat(job: Job, worker_id: int, send: Callable[[Message], None]) -> Seat
         send=send,
     )
     if isinstance(line, Line):
-        line.may_go_on = loop.may_go_on
+        line.may_go_on = loop.agenda.may_go_on
     if hasattr(os, "register_at_fork"):
-        os.register_at_fork(after_in_child=loop.disown)
+        os.register_at_fork(after_in_child=loop.agenda.disown)
     return Seat(worker, line, loop, Resources(worker))
 
 
@@ -135,35 +138,58 @@ def _set_up(job: Job, seat: Seat, outlet: Outlet) -> bool:
     return True
 
 
-def _run_all(job: Job, seats: Sequence[Seat], start_ns: int, outlet: Outlet) -> None:
+def _run_all(job: Job, seats: list[Seat], start_ns: int, outlet: Outlet) -> Vitals:
+    """Run a lone worker in this thread, and several in one each; ``seats`` keeps those that came to an end."""
     signs = VitalSigns()
     signs.start()
     ended = threading.Event()
     members = [seat.member() for seat in seats]
-    guard = threading.Thread(target=watch, args=(members, job.plan.timeout_ns, ended), daemon=True)
+
+    def give_up(member: Member) -> None:
+        member.given_up = True
+        outlet.send(_stuck(job, member))
+
+    guard = threading.Thread(target=watch, args=(members, job.plan.timeout_ns, ended, give_up), daemon=True)
     guard.start()
-    others = [threading.Thread(target=_run, args=(job, seat, start_ns, outlet), daemon=True) for seat in seats[1:]]
-    for thread in others:
-        thread.start()
-    _run(job, seats[0], start_ns, outlet)
-    for thread in others:
-        thread.join()
+    if len(seats) == 1:
+        accept_interrupts(seats[0].loop)
+        _run(job, seats[0], start_ns, outlet)
+    else:
+        threads = [threading.Thread(target=_run, args=(job, seat, start_ns, outlet), daemon=True) for seat in seats]
+        for thread in threads:
+            thread.start()
+        for thread, member in zip(threads, members, strict=True):
+            while thread.is_alive() and not member.given_up:
+                thread.join(_JOIN_S)
+        seats[:] = [seat for seat, member in zip(seats, members, strict=True) if not member.given_up]
     ended.set()
     guard.join()
+    return _vitals(signs, members)
+
+
+def _vitals(signs: VitalSigns, members: Sequence[Member]) -> Vitals:
     vitals = signs.read()
-    for seat in seats:
-        vitals.wake_lag.merge(seat.loop.wake_lag)
-    outlet.send(Farewell(vitals))
+    for member in members:
+        vitals.wake_lag.merge(member.loop.agenda.wake_lag)
+    return vitals
+
+
+def _stuck(job: Job, member: Member) -> Broken:
+    worker = member.loop.worker.id
+    what = f"worker {worker}: an iteration did not end within {job.plan.timeout_ns / 1e9:g} s"
+    why = "it waits for no server, and a worker that shares its process with others cannot be interrupted"
+    return Broken(worker, WorkloadError(f"{what}: {why}"))
 
 
 def _run(job: Job, seat: Seat, start_ns: int, outlet: Outlet) -> None:
+    CURRENT.set(seat.worker)
     try:
         seat.loop.run(start_ns)
     except Interrupted:
         pass
     except BaseException as error:
         outlet.send(_broken(job, seat, error))
-    seat.loop.finish()
+    seat.loop.agenda.finish()
     outlet.send(Done(seat.worker.id, perf_counter_ns()))
 
 
@@ -190,14 +216,16 @@ def at_once(coroutine: Coroutine[Any, Any, T]) -> T:
 
 async def _serve_async(job: Job, ids: Sequence[int], outlet: Outlet) -> None:
     seats = [make_seat(job, worker_id, outlet.send) for worker_id in ids]
+    vitals = Vitals()
     try:
         if all([await _set_up_async(job, seat, outlet) for seat in seats]):
             start_ns = outlet.wait_for_start()
             if start_ns is not None:
-                await _run_all_async(job, seats, start_ns, outlet)
+                vitals = await _run_all_async(job, seats, start_ns, outlet)
     finally:
         for seat in seats:
             await _tear_down_async(job, seat, outlet)
+        outlet.send(Farewell(vitals))
 
 
 async def _set_up_async(job: Job, seat: Seat, outlet: Outlet) -> bool:
@@ -212,7 +240,7 @@ async def _set_up_async(job: Job, seat: Seat, outlet: Outlet) -> bool:
     return True
 
 
-async def _run_all_async(job: Job, seats: Sequence[Seat], start_ns: int, outlet: Outlet) -> None:
+async def _run_all_async(job: Job, seats: Sequence[Seat], start_ns: int, outlet: Outlet) -> Vitals:
     signs = VitalSigns()
     signs.start()
     members = [seat.member() for seat in seats]
@@ -221,20 +249,18 @@ async def _run_all_async(job: Job, seats: Sequence[Seat], start_ns: int, outlet:
     guard = asyncio.create_task(watch_async(members, job.plan.timeout_ns))
     await asyncio.gather(*(member.task for member in members if member.task is not None))
     guard.cancel()
-    vitals = signs.read()
-    for seat in seats:
-        vitals.wake_lag.merge(seat.loop.wake_lag)
-    outlet.send(Farewell(vitals))
+    return _vitals(signs, members)
 
 
 async def _run_async(job: Job, seat: Seat, start_ns: int, outlet: Outlet) -> None:
+    CURRENT.set(seat.worker)
     try:
         await seat.loop.run_async(start_ns, _sleep_until)
     except Interrupted:
         pass
     except BaseException as error:
         outlet.send(_broken(job, seat, error))
-    seat.loop.finish()
+    seat.loop.agenda.finish()
     outlet.send(Done(seat.worker.id, perf_counter_ns()))
 
 

@@ -1,28 +1,26 @@
-"""A host that is a process of its own: forked, so that fixtures and assertion rewriting come along."""
+"""A host that is a process of its own: forked, so that fixtures and assertion rewriting come along; and its end."""
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
-import io
-import logging
 import os
 import pickle
 import signal
 import sys
 import threading
+import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from multiprocessing.connection import Connection, Pipe
-from typing import Any, TextIO
+from typing import Any
 
 from ..errors import WorkloadError
+from .carriers import carried_over
 from .host import Job, serve
-from .messages import Broken, Go, Logged, Message, Printed, Warned
-from .watch import accept_interrupts
+from .messages import Broken, Go, Message, Printed
 
 _PR_SET_PDEATHSIG = 1
-_FLUSH_CHARS = 8192
 
 
 class PipeOutlet:
@@ -32,8 +30,11 @@ class PipeOutlet:
         self._connection = connection
         self._on_parent_lost = on_parent_lost
         self._lock = threading.RLock()
+        self._pid = os.getpid()
 
     def send(self, message: Message) -> None:
+        if os.getpid() != self._pid:  # a child that the workload forked has nothing to say here
+            return
         data = _pickled(message)
         with self._lock:
             try:
@@ -50,10 +51,15 @@ class PipeOutlet:
 
 
 def _pickled(message: Message) -> bytes:
+    """As bytes that can be read back: a user's object in a log record or a warning may refuse either."""
     try:
-        return pickle.dumps(message, pickle.HIGHEST_PROTOCOL)
-    except Exception as error:  # a user's object in a log record or a warning
-        return pickle.dumps(Printed("stderr", f"stormdb: {type(message).__name__} lost, cannot pickle: {error}\n"))
+        data = pickle.dumps(message, pickle.HIGHEST_PROTOCOL)
+        if isinstance(message, Broken):
+            pickle.loads(data)  # noqa: S301 - our own bytes
+    except Exception as error:
+        note = f"stormdb: {type(message).__name__} lost, cannot pickle: {error}\n"
+        return pickle.dumps(Printed("stderr", note))
+    return data
 
 
 def fork_host(job: Job, ids: Sequence[int], close_in_child: Sequence[Connection[Any, Any]]) -> tuple[int, Any]:
@@ -70,6 +76,8 @@ def fork_host(job: Job, ids: Sequence[int], close_in_child: Sequence[Connection[
         warnings.simplefilter("ignore", DeprecationWarning)
         pid = os.fork()
     if pid:
+        with contextlib.suppress(OSError):  # done on both sides, since either may come first
+            os.setpgid(pid, pid)
         theirs.close()
         return pid, ours
     status = 70
@@ -88,9 +96,7 @@ def _live(job: Job, ids: Sequence[int], connection: Connection[Any, Any], parent
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     _die_with(parent)
     outlet = PipeOutlet(connection, lambda: os._exit(1))
-    if len(ids) == 1:
-        accept_interrupts()
-    with _carried_over(outlet.send):
+    with carried_over(outlet.send, job.workload.name):
         try:
             serve(job, ids, outlet)
         except BaseException as error:
@@ -107,78 +113,44 @@ def _die_with(parent: int) -> None:
         os._exit(1)
 
 
-@contextlib.contextmanager
-def _carried_over(send: Callable[[Message], None]) -> Any:
-    """Carry text, log records and warnings over to the parent, where pytest captures them."""
-    out, err = _Carrier("stdout", send), _Carrier("stderr", send)
-    root = logging.getLogger()
-    root.handlers = [_LogCarrier(send)]
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), warnings.catch_warnings():
-        warnings.showwarning = _warning_carrier(send)
-        try:
-            yield
-        finally:
-            out.flush()
-            err.flush()
+_statuses: dict[int, int] = {}
 
 
-class _Carrier(io.TextIOBase):
-    """A text stream whose content is sent to the parent line by line, or block by block."""
-
-    def __init__(self, stream: str, send: Callable[[Message], None]) -> None:
-        self._stream = stream
-        self._send = send
-        self._parts: list[str] = []
-        self._size = 0
-        self._lock = threading.Lock()
-
-    def writable(self) -> bool:
-        return True
-
-    def write(self, text: str) -> int:
-        with self._lock:
-            self._parts.append(text)
-            self._size += len(text)
-        if self._size >= _FLUSH_CHARS:
-            self.flush()
-        return len(text)
-
-    def flush(self) -> None:
-        with self._lock:
-            text = "".join(self._parts)
-            self._parts.clear()
-            self._size = 0
-        if text:
-            self._send(Printed(self._stream, text))
+def has_exited(pid: int) -> bool:
+    """Whether a host has ended by itself or by a signal; it is reaped, its status kept for ``end_processes``."""
+    if pid not in _statuses:
+        found, status = os.waitpid(pid, os.WNOHANG)
+        if found:
+            _statuses[pid] = status
+    return pid in _statuses
 
 
-class _LogCarrier(logging.Handler):
-    """Sends records to the parent, formatted, since their arguments may not survive the way."""
+def end_processes(pids: Iterable[int], patience_s: float) -> list[int]:
+    """Reap hosts and kill all that they started; their wait statuses.
 
-    def __init__(self, send: Callable[[Message], None]) -> None:
-        super().__init__()
-        self._carry = send
+    A host that closed its pipe is on its way out: together they get a moment to show their own status.
+    """
+    pids = list(pids)
+    deadline_s = time.monotonic() + patience_s
+    while not all(map(has_exited, pids)) and time.monotonic() < deadline_s:
+        time.sleep(0.002)
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(pid, signal.SIGKILL)
+        if not has_exited(pid):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+    for pid in pids:
+        if not has_exited(pid):
+            _statuses[pid] = os.waitpid(pid, 0)[1]
+    return [_statuses.pop(pid) for pid in pids]
 
-    def emit(self, record: logging.LogRecord) -> None:
-        try:
-            record.msg, record.args = record.getMessage(), None
-            if record.exc_info:
-                record.exc_text = record.exc_text or logging.Formatter().formatException(record.exc_info)
-                record.exc_info = None
-            self._carry(Logged(record))
-        except Exception:
-            self.handleError(record)
 
-
-def _warning_carrier(send: Callable[[Message], None]) -> Any:
-    def show(
-        message: Warning | str,
-        category: type[Warning],
-        filename: str,
-        lineno: int,
-        file: TextIO | None = None,
-        line: str | None = None,
-    ) -> None:
-        send(Warned(message if isinstance(message, Warning) else category(message), filename, lineno))
-
-    return show
+def how_it_ended(status: int) -> str:
+    """A wait status in words."""
+    code = os.waitstatus_to_exitcode(status)
+    if code >= 0:
+        return f"exited with status {code} in the middle of the run"
+    name = signal.Signals(-code).name
+    hint = " (the kernel does so when memory runs out)" if name == "SIGKILL" else ""
+    return f"was killed by {name}{hint}"

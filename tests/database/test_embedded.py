@@ -66,9 +66,7 @@ def ask(server: EmbeddedServer, query: str) -> str:
 
 def processes() -> dict[int, int]:
     """Every living process and its parent; a zombie is dead."""
-    listing = subprocess.run(
-        ["ps", "-A", "-o", "pid=,ppid=,stat="], capture_output=True, text=True, check=True
-    )
+    listing = subprocess.run(["ps", "-A", "-o", "pid=,ppid=,stat="], capture_output=True, text=True, check=True)
     rows = [line.split() for line in listing.stdout.splitlines()]
     return {int(pid): int(parent) for pid, parent, state in rows if not state.startswith("Z")}
 
@@ -100,9 +98,7 @@ class Parent:
 
     def __init__(self, body: str) -> None:
         command = [sys.executable, "-W", "error", "-c", SCRIPT + body]
-        self.process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, text=True, cwd=ROOT, start_new_session=True
-        )
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT, start_new_session=True)
         assert self.process.stdout is not None
         postgres, watchdog, directory = self.process.stdout.readline().split()
         self.family = family(int(postgres), int(watchdog))
@@ -224,9 +220,7 @@ def test_stop_after_a_crash() -> None:
     "body",
     [
         pytest.param("start(); report(); time.sleep(60)", id="main thread"),
-        pytest.param(
-            "t = threading.Thread(target=start); t.start(); t.join(); report(); time.sleep(60)", id="thread"
-        ),
+        pytest.param("t = threading.Thread(target=start); t.start(); t.join(); report(); time.sleep(60)", id="thread"),
         pytest.param(
             "start(); os.fork() or (time.sleep(4), os._exit(0)); report(); time.sleep(60)", id="forked worker"
         ),
@@ -299,9 +293,7 @@ def test_outlives_the_thread_that_started_it() -> None:
     assert within(2, parent.left_nothing)
 
 
-@pytest.mark.parametrize(
-    "ending", ["os._exit(0)", "servers[0].stop(); sys.exit()", "del servers; sys.exit()"]
-)
+@pytest.mark.parametrize("ending", ["os._exit(0)", "servers[0].stop(); sys.exit()", "del servers; sys.exit()"])
 def test_forked_child_leaves_it_running(ending: str) -> None:
     """A load worker that ends, or even calls stop, does not stop its parent's server."""
     body = f"""
@@ -429,9 +421,7 @@ def nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("nowhere")
 def test_no_postgresql_anywhere() -> None:
     """The error is one sentence that says what to install, or which option to give."""
-    with pytest.raises(
-        ServerError, match=r'pip install "pytest-stormdb\[embedded\]".*--stormdb-dsn'
-    ) as caught:
+    with pytest.raises(ServerError, match=r'pip install "pytest-stormdb\[embedded\]".*--stormdb-dsn') as caught:
         EmbeddedServer.start()
     assert "\n" not in str(caught.value)
 

@@ -156,20 +156,12 @@ def test_seal_refuses_what_would_not_verify(run: Run) -> None:
     path.write_text(f"{good}checksum: sha256:{'0' * 64}\n")
     status, out, err = run("seal", "shop")
     assert (status, out) == (2, "")
-    assert err.startswith(
-        "stormdb seal: shop/shop.yaml: correct it, then seal: changed: test_shop.py (security."
-    )
+    assert err.startswith("stormdb seal: shop/shop.yaml: correct it, then seal: changed: test_shop.py (security.")
     path.write_text(f"{good}wersion: 1\n")
-    assert (
-        run("seal", "shop")[2]
-        == "stormdb seal: shop/shop.yaml:10: unknown key 'wersion'; did you mean 'version'?\n"
-    )
+    assert run("seal", "shop")[2] == "stormdb seal: shop/shop.yaml:10: unknown key 'wersion'; did you mean 'version'?\n"
     path.write_text(good)
     Path("shop/p").symlink_to("/etc/passwd")
-    assert (
-        run("seal", "shop")[2]
-        == "stormdb seal: shop cannot be sealed: symlink: p (leads out of the folder)\n"
-    )
+    assert run("seal", "shop")[2] == "stormdb seal: shop cannot be sealed: symlink: p (leads out of the folder)\n"
     assert not Path("shop/shop.sha256").exists()
 
 
@@ -219,9 +211,7 @@ def test_what_is_wrong_with_one_does_not_hide_the_others(run: Run) -> None:
     status, out, err = run("list", ".")
     assert status == 2
     assert out.splitlines()[:3] == ["b  mismatch", "  see 'stormdb verify b'", "c 0.1.0  unsealed"]
-    assert (
-        err == "a: a/a.yaml:1: the key 'version' is missing; a packaged workload has a name and a version\n"
-    )
+    assert err == "a: a/a.yaml:1: the key 'version' is missing; a packaged workload has a name and a version\n"
 
 
 @pytest.mark.parametrize("command", ["seal", "verify", "list", "schema"])
@@ -229,8 +219,7 @@ def test_no_workload_is_an_error(run: Run, tmp_path: Path, command: str) -> None
     """A path without workloads, and one that is no folder, are told apart."""
     assert run(command, ".")[::2] == (
         2,
-        f"stormdb {command}: .: no packaged workload; one is NAME.yaml with a line 'name: NAME', "
-        "and test_NAME.py\n",
+        f"stormdb {command}: .: no packaged workload; one is NAME.yaml with a line 'name: NAME', and test_NAME.py\n",
     )
     assert run(command, "none")[2].startswith(f"stormdb {command}: none: not a folder")
 
@@ -263,9 +252,7 @@ def test_schema_of_a_model_in_a_helper(run: Run) -> None:
     """A model from beside the main module is found, in a package too; nothing of the import stays."""
     run("new", "shop")
     Path("shop/__init__.py").write_text("")
-    Path("shop/models.py").write_text(
-        "from pydantic import BaseModel\nclass Shop(BaseModel):\n    rows: int = 7\n"
-    )
+    Path("shop/models.py").write_text("from pydantic import BaseModel\nclass Shop(BaseModel):\n    rows: int = 7\n")
     Path("shop/test_shop.py").write_text(
         "from . import models\ndef f(stormdb_parameters):\n    stormdb_parameters(models.Shop)\n"
     )
@@ -379,9 +366,7 @@ class TestPlain:
     def test_three(self): pass
 """)
     assert operations(parse(module)) == ["test_bare", "test_async", "read", "write", "test_one", "test_two"]
-    module.write_text(
-        "import pytest\npytestmark = [pytest.mark.x, pytest.mark.stormdb()]\ndef test_a(worker): pass\n"
-    )
+    module.write_text("import pytest\npytestmark = [pytest.mark.x, pytest.mark.stormdb()]\ndef test_a(worker): pass\n")
     assert operations(parse(module)) == ["test_a"]
 
 

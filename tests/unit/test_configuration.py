@@ -132,9 +132,7 @@ def test_what_is_not_given_is_none(tmp_path: Path) -> None:
 
 def test_sections_have_the_guides_values_as_defaults(tmp_path: Path) -> None:
     """A section that is only begun is switched on, with the guide's intervals."""
-    configuration = loaded(
-        tmp_path, "metrics:\nlogging: {level: warn}\nhealth_checks: {enabled: no}\nparameters:\n"
-    )
+    configuration = loaded(tmp_path, "metrics:\nlogging: {level: warn}\nhealth_checks: {enabled: no}\nparameters:\n")
     assert configuration.metrics == Metrics(True, 10 * SECOND, ())
     assert configuration.logging == Logging("warning", "text", None)
     assert configuration.health_checks == HealthChecks(False, 30 * SECOND, 10 * SECOND)
@@ -394,9 +392,9 @@ workers: |duration: |database:
         st.text().map(lambda text: text.encode(errors="surrogatepass")),
         st.binary(),
         st.lists(st.sampled_from(PIECES.split("|"))).map(lambda pieces: "".join(pieces).encode()),
-        st.tuples(
-            st.sampled_from(["duration", "rate", "workers", "seed", "warmup", "slo"]), st.text(max_size=20)
-        ).map(lambda pair: f"{pair[0]}: {pair[1]}".encode(errors="surrogatepass")),
+        st.tuples(st.sampled_from(["duration", "rate", "workers", "seed", "warmup", "slo"]), st.text(max_size=20)).map(
+            lambda pair: f"{pair[0]}: {pair[1]}".encode(errors="surrogatepass")
+        ),
     ),
     value=st.text(),
 )

@@ -69,9 +69,7 @@ def test_in_its_own_folder_any_declared_name_counts(tmp_path: Path) -> None:
     """Metadata called as their folder are recognised, and their wrong name is then an error."""
     workload = recognise(package(tmp_path / "shop", "shop", "name: other\nversion: 1\n"))
     assert workload is not None
-    with pytest.raises(
-        WorkloadError, match=r"shop\.yaml: name: 'other' is not the file's name; make them the s"
-    ):
+    with pytest.raises(WorkloadError, match=r"shop\.yaml: name: 'other' is not the file's name; make them the s"):
         inspect(workload)
 
 
@@ -206,9 +204,7 @@ def test_the_metadatas_checksum_is_honoured(workload: PackagedWorkload, sealed: 
     """`security.checksum` of another main module is a mismatch, sealed or not."""
     digest = hashlib.sha256(workload.main_module.read_bytes()).hexdigest()
     for checksum, state in ((digest, "verified" if sealed else "unsealed"), ("0" * 64, "mismatch")):
-        workload.metadata_path.write_text(
-            f"name: shop\nversion: 1\nsecurity:\n  checksum: sha256:{checksum}\n"
-        )
+        workload.metadata_path.write_text(f"name: shop\nversion: 1\nsecurity:\n  checksum: sha256:{checksum}\n")
         if sealed:
             seal(workload.folder, workload.name)
         assert inspect(workload).state == state

@@ -329,11 +329,7 @@ PATHS = st.one_of(
 
 
 @settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(
-    st.lists(
-        st.tuples(PATHS, st.sampled_from(["", "\\"]), st.sampled_from(["  ", " *"])), min_size=1, max_size=5
-    )
-)
+@given(st.lists(st.tuples(PATHS, st.sampled_from(["", "\\"]), st.sampled_from(["  ", " *"])), min_size=1, max_size=5))
 def test_no_path_in_a_checksum_file_is_ever_opened(folder: Path, lines: list[tuple[str, str, str]]) -> None:
     """Whatever a checksum file lists, only files inside the folder are opened, and it is a mismatch."""
     outside = folder.parent / "secret"

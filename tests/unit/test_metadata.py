@@ -34,9 +34,7 @@ def refusal(folder: Path, text: str | bytes) -> str:
 
 def test_the_guides_metadata_load_with_every_key(tmp_path: Path) -> None:
     """The guide's my-plugin.yaml, its two placeholders replaced, gives every key its meaning."""
-    text = (
-        GUIDE.read_text().replace("abcd1234...", DIGEST.upper()).replace("signature: ...", "signature: abc")
-    )
+    text = GUIDE.read_text().replace("abcd1234...", DIGEST.upper()).replace("signature: ...", "signature: abc")
     assert loaded(tmp_path, text) == Metadata(
         name="my-plugin",
         version="1.0.0",
@@ -230,8 +228,7 @@ INSTALLED = {"pytest-stormdb": "0.1.0", "psycopg": "3.3.9", "pydantic": "2.8.0rc
         (Dependency("stormdb-core", "stormdb-core", ">=0.1,<1"), None),
         (
             Dependency("stormdb-core", "stormdb-core", ">=2.0.0"),
-            "needs stormdb-core >=2.0.0, but pytest-stormdb 0.1.0 is installed; "
-            "stormdb-core is this package here",
+            "needs stormdb-core >=2.0.0, but pytest-stormdb 0.1.0 is installed; stormdb-core is this package here",
         ),
         (Dependency("postgresql-driver", "postgresql-driver", ">=1.0.0"), None),
         (
@@ -248,9 +245,7 @@ INSTALLED = {"pytest-stormdb": "0.1.0", "psycopg": "3.3.9", "pydantic": "2.8.0rc
         (Dependency("postgresql", "postgresql", ">=99"), None),
     ],
 )
-def test_unmet_python_dependencies_name_what_is_needed_and_found(
-    dependency: Dependency, said: str | None
-) -> None:
+def test_unmet_python_dependencies_name_what_is_needed_and_found(dependency: Dependency, said: str | None) -> None:
     """Each unmet Python dependency is a sentence; the server's are not asked for."""
     assert unmet_python([dependency], INSTALLED.get) == ([said] if said else [])
 

@@ -128,9 +128,7 @@ def test_a_signature_of_something_else_is_bad(alice: Author, tmp_path: Path) -> 
     )
 
 
-@pytest.mark.parametrize(
-    "signature", [b"", b"hello", b"\xff\x00", b"-----BEGIN PGP SIGNATURE-----\n\nAAAA\n"]
-)
+@pytest.mark.parametrize("signature", [b"", b"hello", b"\xff\x00", b"-----BEGIN PGP SIGNATURE-----\n\nAAAA\n"])
 def test_no_signature_at_all_is_bad(alice: Author, tmp_path: Path, signature: bytes) -> None:
     """Bytes that are no signature are wrong, not unsigned."""
     checked = check_signature(CONTENT, signature, alice.export(tmp_path))
@@ -212,8 +210,7 @@ def test_without_python_gnupg(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     signature = check_signature(CONTENT, b"x", tmp_path / "keys")
     assert signature.state == "unavailable"
     assert str(signature) == (
-        "signatures cannot be checked: python-gnupg is not installed "
-        "(pip install 'pytest-stormdb[signatures]')"
+        "signatures cannot be checked: python-gnupg is not installed (pip install 'pytest-stormdb[signatures]')"
     )
 
 

@@ -1,0 +1,91 @@
+"""One embedded server for all tests, and suites of their own that run against it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from textwrap import dedent
+from typing import Any
+
+import psycopg
+import pytest
+
+import pytest_stormdb
+from pytest_stormdb.database.embedded import EmbeddedServer
+
+ROOT = Path(pytest_stormdb.__file__).parents[1]
+LIMIT_S = 90.0
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[EmbeddedServer]:
+    """One server for the whole session; inner runs are sent to it, so that they need not start one each."""
+    with EmbeddedServer.start(max_connections=100) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def database(server: EmbeddedServer) -> Iterator[psycopg.Connection[tuple[Any, ...]]]:
+    """A connection to that server, to see what a run left."""
+    with psycopg.connect(server.dsn, autocommit=True) as connection:
+        yield connection
+
+
+class Suite:
+    """A test suite in a directory of its own, run by a pytest of its own."""
+
+    def __init__(self, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.path = pytester.path
+        self.env = monkeypatch
+        self._pytester = pytester
+
+    def write(self, text: str = "", **files: str) -> None:
+        """Write ``test_it.py``, and other Python files by their names."""
+        if text:
+            files["test_it"] = text
+        for name, content in files.items():
+            (self.path / f"{name}.py").write_text(dedent(content).lstrip("\n"), encoding="utf-8")
+
+    def ini(self, text: str, name: str = "pytest.ini") -> None:
+        """Write a configuration file."""
+        (self.path / name).write_text(dedent(text).lstrip("\n"), encoding="utf-8")
+
+    def run(
+        self,
+        *options: str,
+        plugins: tuple[str, ...] = ("stormdb",),
+        stdin: bytes | None = None,
+        warnings: str = "error",
+    ) -> pytest.RunResult:
+        """Run pytest with these plugins; no other is loaded, which saves half a second. Warnings are errors."""
+        loaded = [word for name in plugins for word in ("-p", name)]
+        command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-W", warnings, *loaded, *options]
+        given: Any = subprocess.DEVNULL if stdin is None else stdin
+        return self._pytester.run(*command, timeout=LIMIT_S, stdin=given)
+
+    def runs(self, name: str = "runs.json") -> list[dict[str, Any]]:
+        """The runs of the JSON report."""
+        document: Mapping[str, Any] = json.loads((self.path / name).read_text(encoding="utf-8"))
+        assert document["format"] == "stormdb-run/1"
+        return list(document["runs"])
+
+
+@pytest.fixture
+def offline_suite(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Suite:
+    """A suite that starts a server of its own if it needs one."""
+    for name in ("STORMDB_DSN", "DATABASE_URL", "PYTEST_ADDOPTS", "CI"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+    monkeypatch.setenv("COLUMNS", "200")
+    return Suite(pytester, monkeypatch)
+
+
+@pytest.fixture
+def suite(offline_suite: Suite, server: EmbeddedServer) -> Suite:
+    """A suite whose workloads go to the session's server."""
+    offline_suite.env.setenv("STORMDB_DSN", server.dsn)
+    return offline_suite

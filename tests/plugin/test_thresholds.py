@@ -1,0 +1,148 @@
+"""Thresholds end to end: a missed one is a failed test whose first line carries the numbers."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+
+import pytest
+
+from ..conftest import Suite
+
+SLEEPY = """
+    import time
+    import pytest
+
+    @pytest.mark.stormdb(iterations=20, connect=False)
+    @pytest.mark.stormdb_slo({expressions})
+    def test_sleepy(worker):
+        time.sleep(0.002)
+        if {fails}:
+            raise ValueError("every fourth")
+"""
+
+
+def write(suite: Suite, *expressions: str, fails: str = "False") -> None:
+    suite.write(SLEEPY.format(expressions=", ".join(map(repr, expressions)), fails=fails))
+
+
+def test_a_missed_threshold_is_a_failed_test(suite: Suite) -> None:
+    """Expression and measured value are the first line of the failure, everywhere; exit status 1."""
+    write(suite, "max < 1us", "min > 1us")
+    result = suite.run("--junitxml=r.xml", "--stormdb-json=runs.json")
+    result.assert_outcomes(failed=1)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines(
+        ["max < 1us: measured * ms", "  MISSED max < 1us: measured * ms", "  ok     min > 1us:*"]
+    )
+    result.stdout.fnmatch_lines(["FAILED test_it.py::test_sleepy - *max < 1us: measured * ms"])
+    result.stdout.no_fnmatch_line("*pytest_stormdb/*")
+    failure = ET.parse(suite.path / "r.xml").find(".//failure")
+    assert failure is not None
+    assert "max < 1us: measured" in failure.attrib["message"].splitlines()[0]
+    (run,) = suite.runs()
+    assert [(t["expression"], t["verdict"]) for t in run["thresholds"]] == [
+        ("max < 1us", "fail"),
+        ("min > 1us", "pass"),
+    ]
+    assert run["outcome"] == "failed"
+
+
+def test_the_command_line_adds_and_replaces(suite: Suite) -> None:
+    """``--stormdb-slo`` replaces the mark's expression on the same metric and adds to the others."""
+    write(suite, "max < 1us", "min > 1us")
+    result = suite.run("--stormdb-slo=max < 1h", "--stormdb-slo", "p50 < 1h", "--stormdb-json=runs.json")
+    result.assert_outcomes(passed=1)
+    assert [t["expression"] for t in suite.runs()[0]["thresholds"]] == ["max < 1h", "p50 < 1h", "min > 1us"]
+
+
+def test_failures_fail_unless_a_threshold_allows_them(suite: Suite) -> None:
+    """Without a word on errors any failure fails the run; with one, the threshold decides alone."""
+    write(suite, "max < 1h", fails="worker.iteration % 4 == 0")
+    result = suite.run()
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["5 of 20 iterations failed: 5 x ValueError"])
+    suite.run("--stormdb-slo=errors < 26%").assert_outcomes(passed=1)
+    result = suite.run("--stormdb-slo=errors < 20%")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["errors < 20%: measured 25.0%"])
+
+
+def test_no_success_is_no_pass(suite: Suite) -> None:
+    """Not even a threshold that allows every error passes a run in which nothing succeeded."""
+    write(suite, "errors <= 100%", fails="True")
+    result = suite.run()
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["no iteration succeeded (20 failed)"])
+
+
+def test_a_threshold_for_one_operation(suite: Suite) -> None:
+    """``operation=`` judges a part by its own figures; a name that did not run fails and says which did."""
+    suite.write("""
+        import pytest
+
+        @pytest.mark.stormdb(iterations=5)
+        @pytest.mark.stormdb_slo("max < 1ns", operation="pay")
+        @pytest.mark.stormdb_slo("max < 1h", operation="pya")
+        def test_it(worker):
+            with worker.operation("pay"):
+                worker.conn.execute("SELECT 1")
+    """)
+    result = suite.run()
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["max < 1ns [[]pay]: measured *"])
+    result.stdout.fnmatch_lines(["max < 1h [[]pya]: no operation 'pya' ran; there were: pay, test_it"])
+
+
+@pytest.mark.parametrize(
+    ("mark", "message"),
+    [
+        ("'p99 < soon'", "threshold 'p99 < soon': p99: 'soon' is not a duration*"),
+        ("'speed > 3'", "threshold 'speed > 3': unknown metric 'speed'; known are *"),
+        ("'p99 < 1s', op='x'", "mark stormdb_slo of test_sleepy: unknown option 'op'; there is operation*"),
+    ],
+)
+def test_a_bad_threshold_is_a_set_up_error(suite: Suite, mark: str, message: str) -> None:
+    """An expression that cannot be read stops its test before any load, and says why."""
+    suite.write(SLEEPY.format(expressions=mark, fails="False"))
+    result = suite.run()
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines([message])
+    result.stdout.no_fnmatch_line("*pytest_stormdb/*")
+
+
+def test_a_bad_threshold_on_the_command_line_is_a_usage_error(suite: Suite) -> None:
+    """It is refused before anything is collected."""
+    write(suite, "max < 1h")
+    result = suite.run("--stormdb-slo=p99")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: threshold 'p99': write it as METRIC OP VALUE, such as 'p99 < 20ms'"])
+
+
+def test_a_threshold_without_a_workload_is_refused(suite: Suite) -> None:
+    """A threshold on a test that nothing measures would never be judged, so it is an error."""
+    suite.write("""
+        import pytest
+
+        @pytest.mark.stormdb_slo("p99 < 1s")
+        def test_it():
+            pass
+    """)
+    result = suite.run()
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(
+        ["test_it has thresholds but is no workload; mark it stormdb, or use the stormdb fixture"]
+    )
+
+
+def test_thresholds_hold_for_runs_in_hand(suite: Suite) -> None:
+    """The thresholds of a test judge what it runs with the ``stormdb`` fixture, too."""
+    suite.write("""
+        import pytest
+
+        @pytest.mark.stormdb_slo("max < 1ns")
+        def test_it(stormdb):
+            stormdb.run(lambda worker: worker.conn.execute("SELECT 1"), iterations=5)
+    """)
+    result = suite.run()
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["max < 1ns: measured *"])

@@ -1,0 +1,41 @@
+"""One server for all tests of the engine, and sessions that are ended with their test."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_stormdb.database.embedded import EmbeddedServer
+
+from .harness import Session
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[EmbeddedServer]:
+    """A server that no test harms."""
+    with EmbeddedServer.start(max_connections=100) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def dsn(server: EmbeddedServer) -> str:
+    """Where it is."""
+    return server.dsn
+
+
+@pytest.fixture
+def session(tmp_path: Path) -> Iterator[Callable[..., Session]]:
+    """Starts pytest sessions, and ends what they leave."""
+    started: list[Session] = []
+
+    def start(source: str, *options: str, **more: Any) -> Session:
+        started.append(Session(tmp_path, source, *options, **more))
+        return started[-1]
+
+    yield start
+    for each in started:
+        if each.process.poll() is None or each.processes():
+            each.kill()

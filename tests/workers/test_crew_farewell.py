@@ -1,0 +1,36 @@
+"""What a host says last is heard, however soon it leaves."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from multiprocessing.connection import Pipe
+from typing import Any
+
+import pytest
+
+from pytest_stormdb.workers import crew
+from pytest_stormdb.workers.messages import Farewell, Vitals
+
+
+def test_a_host_that_says_farewell_and_exits_between_two_looks_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between asking for messages and asking for the exit status there is time for both."""
+    ours, theirs = Pipe()
+    job: Any = None
+
+    def has_exited(pid: int) -> bool:
+        theirs.send(Farewell(Vitals()))
+        theirs.close()
+        return True
+
+    monkeypatch.setattr(crew, "has_exited", has_exited)
+    monkeypatch.setattr(crew, "end_processes", lambda pids, patience_s: [0 for _ in pids])
+    team = crew.Crew(job, lambda whole, elapsed_s: None, contextlib.nullcontext)  # type: ignore[arg-type]
+    host = crew._Host([0], ours, 1, time.monotonic())
+
+    team._look_after(host, limit_s=10.0)
+    while not ours.closed:
+        team._receive(host)
+
+    assert team._outcome.lost == []
+    assert len(team._outcome.vitals) == 1
