@@ -74,7 +74,7 @@ def pytest_collect_directory(path: Path, parent: pytest.Collector) -> pytest.Col
 
 def pytest_collection_finish(session: pytest.Session) -> None:
     """A refused workload fails the session, and keeps nobody else from running."""
-    refused = sum(bool(package.refusals) for package in session.config.stash[PACKAGES].known())
+    refused = session.config.stash[PACKAGES].errors
     if refused and session.testsfailed <= refused:
         session.config.option.continue_on_collection_errors = True
 
