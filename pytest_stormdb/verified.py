@@ -16,7 +16,7 @@ from types import CodeType, ModuleType
 
 Compile = Callable[[bytes, Path], CodeType]
 Report = Callable[[Path, str], None]
-"""Told of a folder in which a file has changed, with the sentence that names it; may raise ImportError."""
+"""Told of a folder in which a file has changed, with the sentence that names it; may raise."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from .collection import complaint, complaint_of_other, health_mark, is_workload, mix_of
+from .collection import Mix, complaint, complaint_of_other, has_operations, health_mark, is_workload, mix_of
 from .fixtures import (  # noqa: F401 - pytest finds the fixtures here
     _stormdb_schema_dsn,
     batch_size,
@@ -74,7 +74,7 @@ def pytest_collect_directory(path: Path, parent: pytest.Collector) -> pytest.Col
 
 def pytest_collection_finish(session: pytest.Session) -> None:
     """A refused workload fails the session, and keeps nobody else from running."""
-    refused = sum(bool(package.refusals) for package in session.config.stash[PACKAGES].known())
+    refused = session.config.stash[PACKAGES].errors
     if refused and session.testsfailed <= refused:
         session.config.option.continue_on_collection_errors = True
 
@@ -91,6 +91,10 @@ def pytest_pycollect_makeitem(collector: Any, name: str, obj: object) -> Any:
     if health_mark(obj) is not None:
         return []
     mix = mix_of(obj) if isinstance(obj, type) else None
+    if mix is None and isinstance(obj, type) and collector.istestclass(obj, name) and has_operations(obj):
+        if collector.get_closest_marker("stormdb") is None:
+            raise collector.CollectError(f"{name} has operations but is not marked stormdb")
+        mix = Mix(obj)
     if mix is None:
         return None
     function = mix.as_function()

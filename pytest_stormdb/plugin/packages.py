@@ -45,6 +45,7 @@ class Packages:
         self._config = config
         self._by_folder: dict[Path, Package | None] = {}
         self._names: dict[str, Path] = {}
+        self.errors = 0
         self._announced: set[Path] = set()
         self._has_started = False
         self._finder: VerifiedFinder | None = None
@@ -199,7 +200,9 @@ class Packages:
                 self._by_folder[path] = refused = package._replace(refusals=(*package.refusals, sentence))
                 self._guard(refused, None)
         if self._has_started:
-            raise ImportError(sentence)
+            self.errors += 1
+            # no ImportError, which a workload may be content with
+            raise pytest.Collector.CollectError(f"workload {folder.name}: {sentence}")
 
     def _compile(self, source: bytes, path: Path) -> CodeType:
         """Compile as pytest would: test modules and conftests with rewritten assertions."""
@@ -220,16 +223,17 @@ def _may_hold_one(folder: Path) -> bool:
         return False
 
 
+PACKAGES = pytest.StashKey[Packages]()
+
+
 class RefusedWorkload(pytest.Collector):
     """Stands in the place of a folder whose code must not run: one collection error, and no import."""
 
     reasons: tuple[str, ...] = ()
 
     def collect(self) -> Iterator[pytest.Item]:
+        self.config.stash[PACKAGES].errors += 1
         raise self.CollectError("\n".join(f"workload {self.path.name}: {reason}" for reason in self.reasons))
-
-
-PACKAGES = pytest.StashKey[Packages]()
 
 
 def refusal(packages: Packages, path: Path, parent: pytest.Collector) -> RefusedWorkload | None:

@@ -107,13 +107,6 @@ def suite(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Suite:
     return Suite(pytester)
 
 
-@pytest.fixture(scope="session")
-def server() -> Iterator[EmbeddedServer]:
-    """One server for all tests that load one and leave it running."""
-    with EmbeddedServer.start(max_connections=40) as running:
-        yield running
-
-
 @pytest.fixture
 def database(server: EmbeddedServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[psycopg.Connection[Any]]:
     """An empty database that the suite's sessions find by STORMDB_DSN; a connection to it."""

@@ -375,6 +375,17 @@ def test_added_after_verification(suite: Suite, planted: str) -> None:
     assert f"{planted} changed after its checksum was verified" in ran.text
 
 
+def test_an_optional_import_is_no_way_round(suite: Suite) -> None:
+    """A workload that goes on without a module that cannot be imported does not go on without a changed one."""
+    module = "try:\n    import helper\nexcept ImportError:\n    pass\ndef test_shop(): pass\n"
+    folder = suite.sealed("workloads/shop", {"helper.py": ""}, module=module)
+    early = saboteur(suite, folder / "helper.py", suite.canary("evil")) + "def test_early(): pass\n"
+    suite.write("workloads/a_first/test_early.py", early)
+    ran = suite.run()
+    assert (ran.status, ran.counts, ran.canaries) == (1, {"passed": 1, "errors": 1}, [])
+    assert "workload shop: helper.py changed after its checksum was verified" in ran.text
+
+
 def test_nothing_comes_from_a_refused_folder(suite: Suite) -> None:
     """A neighbour that imports from the folder of a refused workload gets none of its code."""
     folder = suite.sealed("shop", WORLDS[0].files(suite))
