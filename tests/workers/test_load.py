@@ -75,6 +75,18 @@ def test_what_nobody_was_free_to_serve_is_counted_as_dropped(dsn: str, claims: C
     assert any("rate not reached" in finding for finding in record.validity.findings)
 
 
+def test_a_forked_child_takes_no_arrival(dsn: str, claims: Claims) -> None:
+    """A workload that forks in an open loop serves all its arrivals nonetheless: the child claims none."""
+
+    def forks(worker: Any) -> None:
+        if worker.iteration % 5 == 0:
+            os.fork()
+
+    record = load(forks, dsn, workers=2, rate="50/s", duration="1s", connect=False)
+    assert len(claims()) == 50
+    assert (record.statistics.total.count, record.statistics.total.failures) == (50, 0)
+
+
 def scheduled(plan: Any) -> int:
     """How many arrivals a plan's schedule holds, counted one by one."""
     from pytest_stormdb.pacing import make_schedule
