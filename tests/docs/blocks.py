@@ -7,7 +7,7 @@ How to write a document so that it can be run:
   for a short time where they use ``stormdb.run``); Python without tests is executed at once.
 - In a ``console`` block a line that begins with ``$`` is a command, and what follows is what it must print, with
   ``...`` for what varies. In a ``bash`` block every line is a command. Load is shortened, and goes to our server.
-  ``console fails`` says that the last command must not succeed.
+  ``console fails`` says that the last command must not succeed, ``console skip="..."`` why none of them can run here.
 - ``yaml`` is loaded as a configuration or as metadata where it is one, ``toml`` as a pyproject.toml, ``json`` parsed.
 - ``text`` is output, and is not looked at. There is no other language.
 """
@@ -47,8 +47,9 @@ PYTEST = {  # the plugins that documents speak of; to load all that are installe
     "PYTEST_PLUGINS": "pytest_stormdb.plugin.hooks,xdist.plugin,pytest_benchmark.plugin",
     "COLUMNS": "200",
 }
-SHORT = " --stormdb-duration=300ms --stormdb-warmup=0s --stormdb-slo='p99 < 1m' --stormdb-slo='throughput > 1/h'"
+SHORT = "--stormdb-duration=300ms --stormdb-warmup=0s --stormdb-slo='p99 < 1m' --stormdb-slo='throughput > 1/h'"
 """Thresholds too: what is tested is that examples work, not how fast a busy machine is."""
+SMOKE = "--stormdb-smoke"
 
 _BLOCK = re.compile(r"^( *)(`{3,})([^\n`]*)\n(.*?)^\1\2 *$", re.MULTILINE | re.DOTALL)
 _ATTRIBUTE = re.compile(r'(\w+)(?:="([^"]*)")?')
@@ -79,9 +80,11 @@ def blocks(document: Path) -> Iterator[Block]:
 class Scratch:
     """The folder that a document's blocks work in."""
 
-    def __init__(self, folder: Path, dsn: str, host: str) -> None:
+    def __init__(self, folder: Path, dsn: str, host: str, load: str = SHORT) -> None:
+        """``dsn`` and ``host`` are our server's; ``load`` is added to each pytest command."""
         self._folder = folder
         self._dsn = dsn
+        self._load = load
         path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
         server = {"PGHOST": host, "PGUSER": "postgres", "PGDATABASE": "postgres", "PGPASSWORD": "unused"}
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "CI", "DATABASE"))}
@@ -94,7 +97,8 @@ class Scratch:
             case "python":
                 self._python(block)
             case "console" | "bash":
-                self._commands(block)
+                if not block.attributes.get("skip"):
+                    self._commands(block)
             case "yaml":
                 self._yaml(block)
             case "toml":
@@ -111,7 +115,7 @@ class Scratch:
         if any("example_workloads" not in path.parts for path in self._folder.rglob("test_*.py")):
             self._succeeds("pytest -q --stormdb-smoke --ignore=example_workloads", place)
         if self._measured:
-            self._succeeds(f"pytest -q {shlex.join(self._measured)}{SHORT}", place)
+            self._succeeds(f"pytest -q {shlex.join(self._measured)} {SHORT}", place)
 
     def _python(self, block: Block) -> None:
         compile(block.code, block.place, "exec")
@@ -156,7 +160,7 @@ class Scratch:
             command += " --stormdb-prometheus=127.0.0.1:0"
         if "--stormdb-stages" in command:
             return re.sub(r":\d+(s|m)\b", ":200ms", command)
-        return command if "--stormdb-iterations" in command else command + SHORT
+        return command if "--stormdb-iterations" in command else f"{command} {self._load}"
 
     def _succeeds(self, command: str, place: str, succeeds: bool = True) -> str:
         done = subprocess.run(
