@@ -218,7 +218,8 @@ def conclude(
     doubtful = any(verdict.ruling in ("invalid", "inconclusive") for verdict in verdicts)
     reasons += [*early, *missed] if missed or not doubtful else []
     if not total.count:
-        reasons.append(f"no iteration succeeded ({total.failures:,} failed)")
+        dropped = f", {outcome.dropped:,} were scheduled and not started" if outcome.dropped else ""
+        reasons.append(f"no iteration succeeded ({total.failures:,} failed{dropped})")
     if total.failures and not any(threshold.metric == "errors" for threshold in thresholds):
         reasons.append(
             f"{total.failures:,} of {total.count + total.failures:,} iterations failed: {_errors(statistics)}"

@@ -216,7 +216,7 @@ def _settle(conn: psycopg.Connection[Any], parameters: Vector) -> None:
     conn.execute("SELECT set_config('ivfflat.probes', %s, false)", [str(min(parameters.probes, parameters.lists))])
 
 
-@pytest.mark.stormdb(workers=4, duration="1500ms", warmup="250ms")
+@pytest.mark.stormdb(workers=4, duration="1s", warmup="250ms")
 @pytest.mark.stormdb_slo("p95 < 1s", "errors == 0%")
 @pytest.mark.parametrize("metric", _OPERATORS)
 @pytest.mark.parametrize(
@@ -290,7 +290,7 @@ def writer(worker: Worker, ingest: Corpus) -> Iterator[Writer]:
     worker.conn.execute("INSERT INTO ledger VALUES (%s, %s)", [writer.inserted, writer.deleted])
 
 
-@pytest.mark.stormdb(workers=4, duration="1500ms", warmup="250ms")
+@pytest.mark.stormdb(workers=4, duration="1s", warmup="250ms")
 @pytest.mark.stormdb_slo("p95 < 1s", "errors == 0%")
 def test_ingest_single(worker: Worker, writer: Writer) -> OperationResult:
     """Insert one vector."""
@@ -298,7 +298,7 @@ def test_ingest_single(worker: Worker, writer: Writer) -> OperationResult:
     return OperationResult(rows_affected=1)
 
 
-@pytest.mark.stormdb(workers=4, duration="1500ms", warmup="250ms", timeout="60s")
+@pytest.mark.stormdb(workers=4, duration="1s", warmup="250ms", timeout="60s")
 @pytest.mark.stormdb_slo("p50 < 10s", "errors == 0%")
 def test_ingest_batch(worker: Worker, ingest: Corpus, writer: Writer) -> OperationResult:
     """Insert a batch of vectors with one statement."""
@@ -306,7 +306,7 @@ def test_ingest_batch(worker: Worker, ingest: Corpus, writer: Writer) -> Operati
     return writer.took(worker.conn.execute(_BATCH, [writer.vectors[:size]]).rowcount, size)
 
 
-@pytest.mark.stormdb(workers=4, duration="1500ms", warmup="250ms", timeout="60s")
+@pytest.mark.stormdb(workers=4, duration="1s", warmup="250ms", timeout="60s")
 @pytest.mark.stormdb_slo("p50 < 10s", "errors == 0%")
 def test_ingest_copy(worker: Worker, ingest: Corpus, writer: Writer) -> OperationResult:
     """Insert a batch of vectors with COPY."""
@@ -316,7 +316,7 @@ def test_ingest_copy(worker: Worker, ingest: Corpus, writer: Writer) -> Operatio
         return writer.took(cursor.rowcount, ingest.parameters.batch_size)
 
 
-@pytest.mark.stormdb(workers=4, duration="1500ms", warmup="250ms")
+@pytest.mark.stormdb(workers=4, duration="1s", warmup="250ms")
 @pytest.mark.stormdb_slo("p95 < 1s", "errors == 0%")
 def test_update_single(worker: Worker, writer: Writer) -> OperationResult:
     """Replace one vector; the index gets a new entry for it."""
@@ -324,7 +324,7 @@ def test_update_single(worker: Worker, writer: Writer) -> OperationResult:
     return OperationResult(rows_affected=1)
 
 
-@pytest.mark.stormdb(workers=4, duration="1500ms", warmup="250ms", timeout="60s")
+@pytest.mark.stormdb(workers=4, duration="1s", warmup="250ms", timeout="60s")
 @pytest.mark.stormdb_slo("p50 < 10s", "errors == 0%")
 def test_update_batch(worker: Worker, ingest: Corpus, writer: Writer) -> OperationResult:
     """Replace a batch of vectors that are this worker's alone, so that two workers cannot deadlock."""

@@ -22,6 +22,7 @@ _NEXT_POSITION = 2
 _MEASURED = 3
 _WORDS = 4
 FOREVER_NS = (1 << 63) - 1
+_COUNTED_SINGLY = 100_000
 
 
 class Board:
@@ -83,8 +84,18 @@ class Arrivals:
             return intended_ns
 
     def unclaimed_by(self, offset_ns: float) -> int:
-        """How many arrivals were due before ``offset_ns`` and claimed by nobody."""
-        return max(0, self._schedule.count_before(offset_ns, self._position()))
+        """How many arrivals were due before ``offset_ns`` and claimed by nobody.
+
+        They are counted one by one, but no more than a moment's worth of them: beyond, by the mean rate.
+        """
+        index, position, count = self._words[_NEXT_INDEX], self._position(), 0
+        while count < _COUNTED_SINGLY:
+            intended_ns = self._schedule.intended_ns(position)
+            if intended_ns is None or intended_ns >= offset_ns:
+                return count
+            count, index = count + 1, index + 1
+            position += self._schedule.gap(index)
+        return count + max(0, self._schedule.count_before(offset_ns, position))
 
     def close(self) -> None:
         """Give the lock's file back."""

@@ -46,7 +46,7 @@ def call_in_the_loop() -> float:
     seat.loop.calls = workload.bind({"worker": seat.worker})
     started_ns = time.thread_time_ns()
     seat.loop.run(time.perf_counter_ns())
-    seat.loop.finish()
+    seat.loop.agenda.finish()
     elapsed_ns = time.thread_time_ns() - started_ns
     board.close()
     return elapsed_ns / ITERATIONS
