@@ -19,7 +19,8 @@ from .logs import context
 from .pacing import make_schedule
 from .plan import LoadPlan
 from .record import RunOutcome, RunRecord, ServerFacts, StageResult
-from .stats import RunStatistics, Snapshot, statistics_of
+from .recorder import Snapshot
+from .stats import RunStatistics, statistics_of
 from .validity import MachineTime, examine
 from .verdict import Evidence, Threshold, Verdict, judge
 from .workers.agenda import INTERVAL_NS
