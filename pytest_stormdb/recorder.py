@@ -6,6 +6,7 @@ import math
 from array import array
 from dataclasses import dataclass, field
 
+from .errors import WorkloadError
 from .histogram import Histogram
 from .sample import Failure, Sample
 
