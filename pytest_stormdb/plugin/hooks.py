@@ -19,7 +19,7 @@ from .fixtures import (  # noqa: F401 - pytest finds the fixtures here
     stormdb_parameters,
     worker,
 )
-from .options import add_options, check_early, is_given, value_of
+from .options import add_options, check_early, is_given, most_workers, value_of
 from .packages import PACKAGES, Packages, announcement, refusal
 from .state import STATE, State
 
@@ -86,6 +86,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def pytest_collection_finish(session: pytest.Session) -> None:
     """A refused workload fails the session, and keeps nobody else from running."""
+    session.config.stash[STATE].most_workers = most_workers(session.items)
     refused = session.config.stash[PACKAGES].errors
     if refused and session.testsfailed <= refused:
         session.config.option.continue_on_collection_errors = True

@@ -33,6 +33,7 @@ class State:
         self.records: list[RunRecord] = []
         self.sweeps: list[Sweep] = []
         self.unmeasured: list[str] = []
+        self.most_workers = 0
         self.configuration = _configuration(config)
         self._embedded: EmbeddedServer | None = None
         self._exporters: Exporters | None = None
@@ -99,7 +100,7 @@ class State:
             configured = self.configuration.load.workers if self.configuration is not None else None
             ini = self.config.getini("stormdb_workers")
             given: Any = command_line(self.config)["workers"] or configured or ini or 0
-            most = max(_EMBEDDED_CONNECTIONS, int(given) + _SPARE_CONNECTIONS)
+            most = max(_EMBEDDED_CONNECTIONS, max(int(given), self.most_workers) + _SPARE_CONNECTIONS)
             self._embedded = EmbeddedServer.start(max_connections=most)
         return self._embedded.dsn
 

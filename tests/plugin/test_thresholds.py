@@ -151,3 +151,47 @@ def test_thresholds_hold_for_runs_in_hand(suite: Suite) -> None:
     result = suite.run()
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["max < 1ns: measured *"])
+
+
+def test_a_threshold_of_a_method_is_for_its_operation(suite: Suite) -> None:
+    """stormdb_slo on a method of a mix judges that operation alone, beside those of the class."""
+    suite.write("""
+        import pytest
+
+        @pytest.mark.stormdb(iterations=40)
+        @pytest.mark.stormdb_slo("errors == 0%")
+        class TestShop:
+            @pytest.mark.stormdb_operation(weight=1)
+            @pytest.mark.stormdb_slo("p50 < 1ms")
+            def slow(self, worker):
+                worker.conn.execute("SELECT pg_sleep(0.005)")
+
+            @pytest.mark.stormdb_operation(weight=1)
+            @pytest.mark.stormdb_slo("p50 < 10s")
+            def fast(self, worker):
+                worker.conn.execute("SELECT 1")
+    """)
+    result = suite.run("--stormdb-json=runs.json")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["p50 < 1ms [[]slow]: measured * ms"])
+    (run,) = suite.runs()
+    assert {(t["expression"], t["operation"]): t["verdict"] for t in run["thresholds"]} == {
+        ("errors == 0%", None): "pass",
+        ("p50 < 1ms", "slow"): "fail",
+        ("p50 < 10s", "fast"): "pass",
+    }
+
+
+def test_a_threshold_mark_without_a_threshold_is_an_error(suite: Suite) -> None:
+    """A stormdb_slo mark that says nothing is refused at set-up."""
+    suite.write("""
+        import pytest
+
+        @pytest.mark.stormdb(iterations=1)
+        @pytest.mark.stormdb_slo()
+        def test_it(worker):
+            pass
+    """)
+    result = suite.run()
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["mark stormdb_slo of test_it: no threshold; write one such as 'p99 < 20ms'"])
