@@ -211,8 +211,11 @@ def conclude(
         for result in health
         if _is_failure(result) and result.when == "after"
     ]
-    if any(_is_failure(result) and result.aborted for result in health):
-        reasons.append("a failed health check ended the run")
+    reasons += [
+        f"health check {result.check} failed after {result.at_s:.1f} s and ended the run: {result.detail}"
+        for result in health
+        if _is_failure(result) and result.aborted
+    ]
     missed = [verdict.line for verdict in verdicts if verdict.ruling == "fail"]
     early = [aborted] if aborted is not None else []
     doubtful = any(verdict.ruling in ("invalid", "inconclusive") for verdict in verdicts)

@@ -16,8 +16,11 @@ from .workers.messages import Vitals
 _OWN_WORK = 0.9
 _SLOW_ENOUGH_S = 20e-6
 _LONG_ENOUGH_S = 0.5
-_TIME_SLICE_S = 0.001
+_TIME_SLICE_S = 0.0005
+_YIELDS_PER_S = 5
 _CROWDED = 0.8
+_PAUSE_SHOWN_S = 50e-6
+_PAUSE_SHARE = 0.1
 _LATE_S = 0.005
 _STOLEN = 0.1
 _RATE_MISSED = 0.05
@@ -53,6 +56,7 @@ def examine(
     reasons = [*_busy(statistics, vitals), *_late(vitals), *_stolen(stolen)]
     findings += reasons
     findings += _rate_missed(plan, statistics, dropped)
+    findings += _paused(statistics, vitals)
     findings += _collections(vitals)
     return Validity(tuple(findings), tuple(reasons))
 
@@ -61,9 +65,9 @@ def _busy(statistics: RunStatistics, vitals: Sequence[Vitals]) -> list[str]:
     """The measured time was the workload's own computing, or its queueing for CPUs that the generator filled.
 
     A worker that asks a server loses its CPU at least once an iteration, however fast the answer: it waits, or
-    the server's process, woken by the question, takes the CPU from it. One that computes is only preempted at the
-    end of a time slice of some milliseconds, so from there on only what it gives away counts. Calls of a few
-    microseconds are left out: they reach no server, and delay nobody.
+    the server's process, woken by the question, takes the CPU from it. One that computes gives its CPU away a few
+    times a second, for us, and loses it at the end of time slices: so much is no sign of a server. Calls of a few
+    microseconds are left out: they reach none, and delay nobody.
     """
     tally = statistics.total.tally
     timed_s = (tally.service.total_ns + tally.failed.total_ns) / 1e9
@@ -71,17 +75,45 @@ def _busy(statistics: RunStatistics, vitals: Sequence[Vitals]) -> list[str]:
     wall_s = max((vital.wall_ns for vital in vitals), default=0) / 1e9
     if wall_s < _LONG_ENOUGH_S or not calls or timed_s / calls < _SLOW_ENOUGH_S:
         return []
+    measured = min(1.0, statistics.elapsed_s / wall_s)  # the rest of the wall time was warm-up
     cpu_s = sum(vital.cpu_ns for vital in vitals) / 1e9
-    busy = (cpu_s + sum(vital.wait_ns for vital in vitals) / 1e9) / timed_s
+    busy = (cpu_s + sum(vital.wait_ns for vital in vitals) / 1e9) * measured / timed_s
     machine = cpu_s / (wall_s * cpus())
-    yields = sum(vital.yields for vital in vitals)
-    if cpu_s / calls < _TIME_SLICE_S:
-        yields += sum(vital.preemptions for vital in vitals)
-    if busy > _OWN_WORK and yields < calls / 2:
+    if busy > _OWN_WORK and _waits(vitals, cpu_s, wall_s) * measured < calls / 2:
         return ["the workload's own code, not the server, took the measured time: it hardly ever waited"]
     if busy > _OWN_WORK and machine > _CROWDED:
         return [f"the load generator used {format_ratio(min(1.0, machine))} of the machine's CPU time"]
+    return _shared_out(vitals)
+
+
+def _waits(vitals: Sequence[Vitals], cpu_s: float, wall_s: float) -> float:
+    """How often workers waited for a server, at least."""
+    yields = sum(vital.yields for vital in vitals)
+    preemptions = sum(vital.preemptions for vital in vitals)
+    workers = sum(vital.workers for vital in vitals)
+    own_yields = workers * _YIELDS_PER_S * (1 + wall_s)
+    return max(0.0, yields - own_yields) + max(0.0, preemptions - cpu_s / _TIME_SLICE_S)
+
+
+def _shared_out(vitals: Sequence[Vitals]) -> list[str]:
+    """Workers that share a process wait for each other: for the interpreter, or for the event loop."""
+    for vital in vitals:
+        share = (vital.cpu_ns + vital.wait_ns) / vital.wall_ns if vital.wall_ns else 0.0
+        if vital.workers > 1 and share > _OWN_WORK:
+            return [f"{vital.workers} workers waited for each other: the process that they share was always busy"]
     return []
+
+
+def _paused(statistics: RunStatistics, vitals: Sequence[Vitals]) -> list[str]:
+    """The workers of a closed loop started late: the load was less than it could have been."""
+    calls = sum(vital.calls for vital in vitals)
+    if not calls or statistics.reconnects:
+        return []
+    pause_s = sum(vital.pause_ns for vital in vitals) / 1e9 / calls
+    service_s = statistics.total.tally.service.total_ns / 1e9 / calls
+    if pause_s < _PAUSE_SHOWN_S or pause_s < _PAUSE_SHARE * service_s:
+        return []
+    return [f"workers started {format_duration(pause_s)} (mean) after they could have: their process was held up"]
 
 
 def _late(vitals: Sequence[Vitals]) -> list[str]:

@@ -64,6 +64,7 @@ ORDER = (
     "workers.line",
     "workers.loop",
     "workers.watch",
+    "workers.vitals",
     "workers.host",
     "workers.process",
     "workers.outcome",

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from ..errors import PlanError
 from .collection import Mix, complaint, complaint_of_other, has_operations, health_mark, is_workload, mix_of
 from .fixtures import (  # noqa: F401 - pytest finds the fixtures here
     _stormdb_schema_dsn,
@@ -70,6 +71,17 @@ def pytest_report_collectionfinish(config: pytest.Config) -> str | None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_collect_directory(path: Path, parent: pytest.Collector) -> pytest.Collector | None:
     return refusal(parent.config.stash[PACKAGES], path, parent)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.stash[STATE].configuration is not None and not hasattr(config, "workerinput"):
+        from .planning import check_plugin
+
+        try:
+            check_plugin(config, items)
+        except PlanError as error:
+            raise pytest.UsageError(f"--stormdb-config: {error}") from None
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

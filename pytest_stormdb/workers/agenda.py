@@ -47,6 +47,8 @@ class Agenda:
     ) -> None:
         self.waiting = True
         self.wake_lag = Histogram()
+        self.calls = 0
+        self.pause_ns = 0
         self._worker = worker
         self._plan = plan
         self._recorder = recorder
@@ -73,6 +75,8 @@ class Agenda:
         """Send what is left; the turns are over."""
         self.waiting = True
         self._emit()
+        if self._arrivals is None and self.calls:
+            self.pause_ns += perf_counter_ns() - max(self._start_ns, self._measured_from_ns)
 
     def _closed_turns(self) -> Generator[int, None, None]:
         words = self._board.words
@@ -120,10 +124,12 @@ class Agenda:
     def _wait(self, until_ns: int) -> Generator[int, None, None]:
         """Wait in slices, so that a stop is noticed and an idle worker still sends its intervals."""
         self.waiting = True
+        from_ns = perf_counter_ns()
         while (now := perf_counter_ns()) < until_ns and not self._board.stopped:
             if now >= self._drain_ns:
                 self._keep_appointments(min(now, until_ns), now)
             yield -min(until_ns, now + _WAIT_SLICE_NS)
+        self.pause_ns -= max(0, perf_counter_ns() - max(from_ns, self._measured_from_ns))
         self.waiting = False
 
     def may_go_on(self) -> bool:
@@ -187,4 +193,8 @@ class Agenda:
         snapshot = self._recorder.take()
         if self._interval < 0:
             snapshot = Snapshot()
+        for tally in snapshot.tallies.values():
+            if not tally.is_part:
+                self.calls += tally.service.count + tally.failed.count
+                self.pause_ns -= tally.service.total_ns + tally.failed.total_ns
         self._send(Interval(self._worker.id, self._interval, self._stage, snapshot))

@@ -7,7 +7,7 @@ import os
 import selectors
 import threading
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from time import perf_counter_ns
 from typing import Any, Protocol, TypeVar
 
@@ -19,7 +19,8 @@ from .board import Arrivals, Board
 from .line import Line, NoLine
 from .loop import Interrupted, Loop
 from .messages import Broken, Done, Farewell, Message, Ready, Vitals
-from .watch import Member, VitalSigns, accept_interrupts, watch, watch_async
+from .vitals import Strain, VitalSigns, strain
+from .watch import Member, accept_interrupts, watch, watch_async
 
 T = TypeVar("T")
 _SELECT_LIMIT = 200
@@ -56,6 +57,7 @@ class Seat:
     line: Line | NoLine
     loop: Loop
     resources: Resources
+    strain: Strain = field(default_factory=Strain)
 
     def member(self) -> Member:
         return Member(self.loop, self.line)
@@ -164,13 +166,20 @@ def _run_all(job: Job, seats: list[Seat], start_ns: int, outlet: Outlet) -> Vita
         seats[:] = [seat for seat, member in zip(seats, members, strict=True) if not member.given_up]
     ended.set()
     guard.join()
-    return _vitals(signs, members)
+    return _vitals(signs, seats)
 
 
-def _vitals(signs: VitalSigns, members: Sequence[Member]) -> Vitals:
+def _vitals(signs: VitalSigns, seats: Sequence[Seat]) -> Vitals:
     vitals = signs.read()
-    for member in members:
-        vitals.wake_lag.merge(member.loop.agenda.wake_lag)
+    vitals.workers = len(seats)
+    for seat in seats:
+        agenda = seat.loop.agenda
+        vitals.wake_lag.merge(agenda.wake_lag)
+        vitals.calls += agenda.calls
+        vitals.pause_ns += max(0, agenda.pause_ns)
+        vitals.wait_ns += seat.strain.wait_ns
+        vitals.preemptions += seat.strain.preemptions
+        vitals.yields += seat.strain.yields
     return vitals
 
 
@@ -183,12 +192,14 @@ def _stuck(job: Job, member: Member) -> Broken:
 
 def _run(job: Job, seat: Seat, start_ns: int, outlet: Outlet) -> None:
     CURRENT.set(seat.worker)
+    before = strain()
     try:
         seat.loop.run(start_ns)
     except Interrupted:
         pass
     except BaseException as error:
         outlet.send(_broken(job, seat, error))
+    seat.strain = strain().since(before)
     seat.loop.agenda.finish()
     outlet.send(Done(seat.worker.id, perf_counter_ns()))
 
@@ -241,7 +252,7 @@ async def _set_up_async(job: Job, seat: Seat, outlet: Outlet) -> bool:
 
 
 async def _run_all_async(job: Job, seats: Sequence[Seat], start_ns: int, outlet: Outlet) -> Vitals:
-    signs = VitalSigns()
+    signs, before = VitalSigns(), strain()
     signs.start()
     members = [seat.member() for seat in seats]
     for seat, member in zip(seats, members, strict=True):
@@ -249,7 +260,8 @@ async def _run_all_async(job: Job, seats: Sequence[Seat], start_ns: int, outlet:
     guard = asyncio.create_task(watch_async(members, job.plan.timeout_ns))
     await asyncio.gather(*(member.task for member in members if member.task is not None))
     guard.cancel()
-    return _vitals(signs, members)
+    seats[0].strain = strain().since(before)
+    return _vitals(signs, seats)
 
 
 async def _run_async(job: Job, seat: Seat, start_ns: int, outlet: Outlet) -> None:

@@ -91,8 +91,13 @@ class Vitals:
     """How a host of workers fared while the run was measured: its own CPU time and what kept it waiting.
 
     ``wait_ns`` is the time it was ready to run but had no CPU, ``preemptions`` how often it lost its CPU and
-    ``yields`` how often it gave it away, ``wake_lag`` how late idle workers of an open loop woke for an arrival.
+    ``yields`` how often it gave it away, ``wake_lag`` how late idle workers of an open loop woke for an arrival,
+    ``pause_ns`` what the ``workers`` of a closed loop spent between their ``calls``, thinking not included.
     """
+
+    workers: int = 1
+    calls: int = 0
+    pause_ns: int = 0
 
     cpu_ns: int = 0
     wall_ns: int = 0

@@ -1,15 +1,11 @@
-"""The watch over a host's workers: iterations that outlive their timeout, and the host's own vital signs."""
+"""The watch over a host's workers: iterations that outlive their timeout."""
 
 from __future__ import annotations
 
 import asyncio
-import gc
-import os
 import signal
 import threading
-import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from time import perf_counter_ns
 from types import FrameType
 from typing import Any
@@ -18,7 +14,6 @@ from . import line as line_module
 from . import loop as loop_module
 from .line import Line, NoLine
 from .loop import IterationTimeout, Loop
-from .messages import Vitals
 
 _GRACE_NS = 2_000_000_000
 """How long a cancelled iteration gets to end before it is cut off from its server, or interrupted."""
@@ -133,55 +128,3 @@ def _is_in_call(frame: FrameType | None) -> bool:
             return False
         frame = frame.f_back
     return False
-
-
-class VitalSigns:
-    """What the host itself used and suffered between ``start`` and ``read``."""
-
-    def __init__(self) -> None:
-        self._gc_started_ns = 0
-        self._gc_total_ns = 0
-        self._gc_max_ns = 0
-
-    def start(self) -> None:
-        gc.callbacks.append(self._note_collection)
-        self._wall_ns = perf_counter_ns()
-        self._cpu_ns = time.process_time_ns()
-        self._wait_ns, self._preemptions, self._yields = _waited()
-
-    def read(self) -> Vitals:
-        gc.callbacks.remove(self._note_collection)
-        wait_ns, preemptions, yields = _waited()
-        return Vitals(
-            cpu_ns=time.process_time_ns() - self._cpu_ns,
-            wall_ns=perf_counter_ns() - self._wall_ns,
-            wait_ns=wait_ns - self._wait_ns,
-            preemptions=preemptions - self._preemptions,
-            yields=yields - self._yields,
-            gc_total_ns=self._gc_total_ns,
-            gc_max_ns=self._gc_max_ns,
-        )
-
-    def _note_collection(self, phase: str, info: dict[str, int]) -> None:
-        if phase == "start":
-            self._gc_started_ns = perf_counter_ns()
-        else:
-            spent_ns = perf_counter_ns() - self._gc_started_ns
-            self._gc_total_ns += spent_ns
-            self._gc_max_ns = max(self._gc_max_ns, spent_ns)
-
-
-def _waited() -> tuple[int, int, int]:
-    """Time this process was ready but had no CPU (ns, Linux only), how often it lost its CPU and gave it away."""
-    wait_ns = 0
-    for schedstat in Path(f"/proc/{os.getpid()}/task").glob("*/schedstat"):
-        try:
-            wait_ns += int(schedstat.read_text().split()[1])
-        except (OSError, IndexError):
-            continue
-    try:
-        import resource
-    except ImportError:
-        return wait_ns, 0, 0
-    usage = resource.getrusage(resource.RUSAGE_SELF)
-    return wait_ns, usage.ru_nivcsw, usage.ru_nvcsw

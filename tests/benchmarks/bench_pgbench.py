@@ -1,0 +1,145 @@
+"""The same load by pgbench and by us, on the same server, in turns: do both report the same latency?
+
+Run by hand: ``python -m tests.benchmarks.bench_pgbench [SECONDS [ROUNDS]]``. Both are given the same Poisson rate,
+half of what the slower of the two can do in a closed loop, and count from the intended start. Target: mean
+latencies within 10 % of each other.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from pytest_stormdb.database.binaries import find_binaries
+from pytest_stormdb.database.embedded import EmbeddedServer
+from pytest_stormdb.plan import make_plan
+from pytest_stormdb.run import run
+from pytest_stormdb.workload import Operation, Recipe, WorkerSlot, Workload
+
+CLIENTS = 4
+SCALE = 10
+SELECT = "SELECT abalance FROM pgbench_accounts WHERE aid = {aid}"
+TPCB = (
+    "UPDATE pgbench_accounts SET abalance = abalance + {delta} WHERE aid = {aid}",
+    SELECT,
+    "UPDATE pgbench_tellers SET tbalance = tbalance + {delta} WHERE tid = {tid}",
+    "UPDATE pgbench_branches SET bbalance = bbalance + {delta} WHERE bid = {bid}",
+    "INSERT INTO pgbench_history (tid, bid, aid, delta, mtime) VALUES ({tid}, {bid}, {aid}, {delta}, now())",
+)
+RANGES = {"aid": (1, 100_000 * SCALE), "tid": (1, 10 * SCALE), "bid": (1, SCALE), "delta": (-5000, 5000)}
+
+
+def script(statements: tuple[str, ...], *, in_transaction: bool) -> str:
+    """For pgbench."""
+    used = [name for name in RANGES if any(f"{{{name}}}" in statement for statement in statements)]
+    lines = [f"\\set {name} random({RANGES[name][0]}, {RANGES[name][1]})" for name in used]
+    body = [statement.format(**{name: f":{name}" for name in RANGES}) + ";" for statement in statements]
+    return "\n".join([*lines, *(["BEGIN;", *body, "END;"] if in_transaction else body)]) + "\n"
+
+
+def prepared(worker: Any, statement: str) -> tuple[Any, list[str]]:
+    """The statement with ``$1`` placeholders, and the names of its arguments in order."""
+    names: list[str] = []
+    for name in re.findall(r"{(\w+)}", statement):
+        if name not in names:
+            names.append(name)
+    return worker.prepare(statement.format(**{name: f"${names.index(name) + 1}" for name in names})), names
+
+
+def ours(statements: tuple[str, ...], *, in_transaction: bool) -> Workload:
+    """For us."""
+
+    def steps(worker: Any) -> Iterator[Callable[[], None]]:
+        begin, end = worker.prepare("BEGIN"), worker.prepare("END")
+        calls = [prepared(worker, statement) for statement in statements]
+        used = sorted({name for _, names in calls for name in names})
+        below = worker.rng.random
+
+        def step() -> None:
+            values = {}
+            for name in used:
+                low, high = RANGES[name]
+                values[name] = low + int(below() * (high - low + 1))
+            if in_transaction:
+                begin.execute()
+            for statement, names in calls:
+                statement.execute(*[values[name] for name in names])
+            if in_transaction:
+                end.execute()
+
+        yield step
+
+    def iteration(worker: Any, step: Callable[[], None]) -> None:
+        step()
+
+    arguments = {"worker": WorkerSlot(), "step": Recipe(steps, {"worker": WorkerSlot()})}
+    return Workload(
+        name="pgbench", nodeid="", operations=(Operation("it", iteration, ("worker", "step")),), arguments=arguments
+    )
+
+
+class Contest:
+    """One load, ready to be run by either."""
+
+    def __init__(self, dsn: str, statements: tuple[str, ...], seconds: float, *, in_transaction: bool) -> None:
+        self._dsn = dsn
+        self._seconds = seconds
+        self._workload = ours(statements, in_transaction=in_transaction)
+        self._script = Path(tempfile.mkstemp(suffix=".sql")[1])
+        self._script.write_text(script(statements, in_transaction=in_transaction))
+
+    def pgbench(self, rate: float | None) -> tuple[float, float]:
+        """Transactions per second, and mean latency in ms."""
+        options = ["-n", "-M", "prepared", f"-c{CLIENTS}", f"-j{CLIENTS}", f"-T{round(self._seconds)}"]
+        limit = [f"-R{rate:.0f}"] if rate else []
+        text = pgbench(*options, *limit, "-f", str(self._script), self._dsn)
+        figures = {name: float(re.findall(rf"{name} = ([\d.]+)", text)[0]) for name in ("tps", "latency average")}
+        return figures["tps"], figures["latency average"]
+
+    def us(self, rate: float | None) -> tuple[float, float]:
+        """The same."""
+        options = {"workers": CLIENTS, "duration": f"{self._seconds}s", "rate": rate, "arrivals": "poisson"}
+        record = run(self._workload, make_plan(("", options)), self._dsn, embedded=True)
+        assert not record.statistics.total.failures, record.reasons
+        return record.statistics.total.throughput_per_s, record.statistics.total.response.mean * 1e3
+
+
+def pgbench(*arguments: str) -> str:
+    beside = find_binaries().program("psql").with_name("pgbench")
+    program = str(beside) if beside.exists() else shutil.which("pgbench")
+    assert program is not None, "there is no pgbench"
+    return subprocess.run([program, *arguments], capture_output=True, text=True, check=True).stdout
+
+
+def compare(name: str, contest: Contest, rounds: int) -> None:
+    """Print one comparison."""
+    saturated = {who: call(None) for who, call in (("pgbench", contest.pgbench), ("stormdb", contest.us))}
+    rate = min(tps for tps, _ in saturated.values()) / 2
+    for who, (tps, latency) in saturated.items():
+        print(f"{name:8} {who}  closed loop, {CLIENTS} clients: {tps:8.0f}/s  mean {latency:.3f} ms")
+    found: dict[str, list[float]] = {"pgbench": [], "stormdb": []}
+    for _ in range(rounds):
+        found["pgbench"].append(contest.pgbench(rate)[1])
+        found["stormdb"].append(contest.us(rate)[1])
+    middle = {who: statistics.median(values) for who, values in found.items()}
+    for who, values in found.items():
+        print(f"{name:8} {who}  at {rate:.0f}/s: mean {middle[who]:.3f} ms  (rounds: {sorted(values)})")
+    print(f"{name:8} ratio {middle['stormdb'] / middle['pgbench']:.3f}\n", flush=True)
+
+
+def main(seconds: float = 5.0, rounds: int = 5) -> None:
+    with EmbeddedServer.start(settings={"synchronous_commit": "off"}) as server:
+        pgbench("-i", "-q", f"-s{SCALE}", server.dsn)
+        compare("select", Contest(server.dsn, (SELECT,), seconds, in_transaction=False), rounds)
+        compare("tpcb", Contest(server.dsn, TPCB, seconds, in_transaction=True), rounds)
+
+
+if __name__ == "__main__":
+    main(*(float(sys.argv[1]), int(sys.argv[2])) if len(sys.argv) > 2 else ())
