@@ -21,8 +21,9 @@ import shlex
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain, repeat
 from pathlib import Path
 from textwrap import dedent
 
@@ -49,7 +50,7 @@ PYTEST = {  # the plugins that documents speak of; to load all that are installe
 }
 SHORT = "--stormdb-duration=300ms --stormdb-warmup=0s --stormdb-slo='p99 < 1m' --stormdb-slo='throughput > 1/h'"
 """Thresholds too: what is tested is that examples work, not how fast a busy machine is."""
-SMOKE = "--stormdb-smoke"
+SMOKE, PLAN = "--stormdb-smoke", "--setup-plan"
 
 _BLOCK = re.compile(r"^( *)(`{3,})([^\n`]*)\n(.*?)^\1\2 *$", re.MULTILINE | re.DOTALL)
 _ATTRIBUTE = re.compile(r'(\w+)(?:="([^"]*)")?')
@@ -80,11 +81,11 @@ def blocks(document: Path) -> Iterator[Block]:
 class Scratch:
     """The folder that a document's blocks work in."""
 
-    def __init__(self, folder: Path, dsn: str, host: str, load: str = SHORT) -> None:
-        """``dsn`` and ``host`` are our server's; ``load`` is added to each pytest command."""
+    def __init__(self, folder: Path, dsn: str, host: str, loads: Sequence[str]) -> None:
+        """``dsn`` and ``host`` are our server's; each pytest command gets the next of ``loads``, or the last."""
         self._folder = folder
         self._dsn = dsn
-        self._load = load
+        self._loads = chain(loads, repeat(loads[-1]))
         path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
         server = {"PGHOST": host, "PGUSER": "postgres", "PGDATABASE": "postgres", "PGPASSWORD": "unused"}
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "CI", "DATABASE"))}
@@ -161,7 +162,7 @@ class Scratch:
             command += " --stormdb-prometheus=127.0.0.1:0"
         if "--stormdb-stages" in command:
             return re.sub(r":\d+(s|m)\b", ":200ms", command)
-        return command if "--stormdb-iterations" in command else f"{command} {self._load}"
+        return command if "--stormdb-iterations" in command else f"{command} {next(self._loads)}"
 
     def _succeeds(self, command: str, place: str, succeeds: bool = True) -> str:
         done = subprocess.run(
