@@ -8,7 +8,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 
 from .plan import LoadPlan
-from .stats import RunStatistics, Snapshot, statistics_of
+from .recorder import Snapshot
+from .stats import RunStatistics, statistics_of
 from .verdict import Evidence, Threshold, judge
 from .workers.outcome import Tick
 

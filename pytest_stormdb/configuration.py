@@ -154,11 +154,12 @@ class Configuration:
     health_checks: HealthChecks | None = None
     places: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
 
-    def check_version(self, name: str, version: str) -> None:
+    def check_version(self, name: str, version: str | None) -> None:
         """Raises PlanError if this file is for the workload `name` (or any), but not in this `version`."""
         if self.plugin in (None, name) and self.version not in (None, version):
             place = self.places.get("version", str(self.path))
-            raise PlanError(f"{place}: version: is for {name} {self.version}, but the workload is {version}")
+            found = f"the workload is {version}" if version is not None else "the workload has no version"
+            raise PlanError(f"{place}: version: is for {name} {self.version}, but {found}")
 
 
 def load_configuration(path: Path, environ: Mapping[str, str]) -> Configuration:

@@ -14,8 +14,9 @@ from typing import Any, Protocol
 
 from .errors import PlanError
 from .plan import LoadPlan
+from .recorder import Snapshot
 from .reports.prometheus import CONTENT_TYPE, exposition
-from .stats import Latency, Snapshot
+from .stats import Latency
 from .workload import Workload
 
 DEFAULT_PORT = 9464

@@ -19,7 +19,8 @@ from .logs import context
 from .pacing import make_schedule
 from .plan import LoadPlan
 from .record import RunOutcome, RunRecord, ServerFacts, StageResult
-from .stats import RunStatistics, Snapshot, statistics_of
+from .recorder import Snapshot
+from .stats import RunStatistics, statistics_of
 from .validity import MachineTime, examine
 from .verdict import Evidence, Threshold, Verdict, judge
 from .workers.agenda import INTERVAL_NS
@@ -211,8 +212,11 @@ def conclude(
         for result in health
         if _is_failure(result) and result.when == "after"
     ]
-    if any(_is_failure(result) and result.aborted for result in health):
-        reasons.append("a failed health check ended the run")
+    reasons += [
+        f"health check {result.check} failed after {result.at_s:.1f} s and ended the run: {result.detail}"
+        for result in health
+        if _is_failure(result) and result.aborted
+    ]
     missed = [verdict.line for verdict in verdicts if verdict.ruling == "fail"]
     early = [aborted] if aborted is not None else []
     doubtful = any(verdict.ruling in ("invalid", "inconclusive") for verdict in verdicts)

@@ -15,8 +15,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
 from .errors import WorkloadError
+from .recorder import Recorder
 from .sample import Failure, Sample
-from .stats import Recorder
 
 if TYPE_CHECKING:
     from .database.statement import AsyncStatement, Statement

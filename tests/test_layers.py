@@ -23,6 +23,7 @@ ORDER = (
     "plan",
     "pacing",
     "histogram",
+    "recorder",
     "stats",
     "verdict",
     "sweep",

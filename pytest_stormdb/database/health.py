@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import queue
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -69,21 +70,31 @@ def examine(checks: Sequence[HealthCheck], dsn: str, when: str, at_s: float | No
 
 
 def _examine_one(check: HealthCheck, dsn: str, when: str, at_s: float | None) -> HealthResult:
+    """Ask in a thread of its own, and wait no longer than the check's timeout: what hangs is left behind."""
+    answers: queue.SimpleQueue[tuple[bool, str]] = queue.SimpleQueue()
     started = time.monotonic()
-    ok, detail = True, ""
+    threading.Thread(target=lambda: answers.put(_ask(check, dsn)), daemon=True).start()
     try:
-        with _connection(dsn, check.timeout_s) as conn:
-            said = check.check(conn)
-        ok, detail = said is not False, said if isinstance(said, str) else ""
-        if not ok:
-            detail = "returned False"
-    except StormDBError as error:
-        ok, detail = False, str(error)
-    except Exception as error:
-        ok, detail = False, f"{type(error).__name__}: {error}".strip().splitlines()[0]
+        ok, detail = answers.get(timeout=check.timeout_s)
+    except queue.Empty:
+        ok, detail = False, f"no answer within {check.timeout_s:g} s"
     if check.advisory:
         ok = ok and not detail
     return HealthResult(check.name, when, ok, detail, time.monotonic() - started, at_s, check.advisory)
+
+
+def _ask(check: HealthCheck, dsn: str) -> tuple[bool, str]:
+    """Whether a check holds, and what it said; whatever it raises is an answer, ``pytest.fail`` too."""
+    try:
+        with _connection(dsn, check.timeout_s) as conn:
+            said = check.check(conn)
+    except StormDBError as error:
+        return False, str(error)
+    except BaseException as error:
+        return False, f"{type(error).__name__}: {error}".strip().splitlines()[0]
+    if said is False:
+        return False, "returned False"
+    return True, said if isinstance(said, str) else ""
 
 
 @contextlib.contextmanager

@@ -50,9 +50,18 @@ class Mix:
         mix.__code__ = mix.__code__.replace(
             co_firstlineno=inspect.getsourcelines(self.owner)[1], co_filename=inspect.getfile(self.owner)
         )
-        mix.pytestmark = list(getattr(self.owner, "pytestmark", []))  # type: ignore[attr-defined]
+        mix.pytestmark = [*getattr(self.owner, "pytestmark", []), *self._thresholds()]  # type: ignore[attr-defined]
         mix.stormdb_mix = self  # type: ignore[attr-defined]
         return mix
+
+    def _thresholds(self) -> list[pytest.MarkDecorator]:
+        """The methods' own thresholds, each for its operation."""
+        return [
+            pytest.mark.stormdb_slo(*mark.args, **{"operation": name, **mark.kwargs})
+            for name in self.weights
+            for mark in _marks(getattr(self.owner, name))
+            if mark.name == "stormdb_slo"
+        ]
 
 
 def _operation_marks(owner: type) -> dict[str, pytest.Mark]:

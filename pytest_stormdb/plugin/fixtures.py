@@ -11,7 +11,7 @@ import pytest
 
 from .collection import is_workload
 from .options import value_of
-from .planning import check_server, workload_name
+from .planning import check_server, configuration_for, workload_name
 from .state import STATE, told
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ def _stormdb_schema_dsn(request: pytest.FixtureRequest, stormdb_dsn: str) -> Ite
     with admin:
         schema = Schema(admin, name)
         with told():
+            configuration_for(request.node)
             check_server(request.node, admin)
             schema.create()
         yield with_search_path(dsn, name)
@@ -71,10 +72,11 @@ def stormdb_parameters(request: pytest.FixtureRequest) -> Parameters:
 
     with told():
         given = parse_parameters(value_of(request.config, "param") or [])
-    configuration = request.config.stash[STATE].configuration_of(workload_name(request.node))
+        configuration = configuration_for(request.node)
     if configuration is None:
         return ToldParameters(given, "--stormdb-param", {})
     places = {name.removeprefix("parameters."): place for name, place in configuration.places.items()}
+    places |= dict.fromkeys(given, "--stormdb-param")
     return ToldParameters({**configuration.parameters, **given}, str(configuration.path), places)
 
 

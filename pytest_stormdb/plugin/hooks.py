@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from ..errors import PlanError
 from .collection import Mix, complaint, complaint_of_other, has_operations, health_mark, is_workload, mix_of
 from .fixtures import (  # noqa: F401 - pytest finds the fixtures here
     _stormdb_schema_dsn,
@@ -18,7 +19,7 @@ from .fixtures import (  # noqa: F401 - pytest finds the fixtures here
     stormdb_parameters,
     worker,
 )
-from .options import add_options, check_early, is_given, value_of
+from .options import add_options, check_early, is_given, most_workers, value_of
 from .packages import PACKAGES, Packages, announcement, refusal
 from .state import STATE, State
 
@@ -72,8 +73,20 @@ def pytest_collect_directory(path: Path, parent: pytest.Collector) -> pytest.Col
     return refusal(parent.config.stash[PACKAGES], path, parent)
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.stash[STATE].configuration is not None and not hasattr(config, "workerinput"):
+        from .planning import check_plugin
+
+        try:
+            check_plugin(config, items)
+        except PlanError as error:
+            raise pytest.UsageError(f"--stormdb-config: {error}") from None
+
+
 def pytest_collection_finish(session: pytest.Session) -> None:
     """A refused workload fails the session, and keeps nobody else from running."""
+    session.config.stash[STATE].most_workers = most_workers(session.items)
     refused = session.config.stash[PACKAGES].errors
     if refused and session.testsfailed <= refused:
         session.config.option.continue_on_collection_errors = True

@@ -171,6 +171,12 @@ def marked_options(item: pytest.Item) -> list[tuple[str, Mapping[str, Any]]]:
     return layers
 
 
+def most_workers(items: Sequence[pytest.Item]) -> int:
+    """The greatest number of workers that any of the items' marks asks for, as far as it is a number."""
+    given = [mark.kwargs.get("workers") for item in items for mark in item.iter_markers("stormdb")]
+    return max((count for count in given if isinstance(count, int)), default=0)
+
+
 def marked_thresholds(item: pytest.Item) -> list[Threshold]:
     """The thresholds of an item's stormdb_slo marks."""
     from ..errors import PlanError
@@ -181,6 +187,8 @@ def marked_thresholds(item: pytest.Item) -> list[Threshold]:
         unknown = set(mark.kwargs) - {"operation", "abort"}
         if unknown:
             raise PlanError(f"mark stormdb_slo of {item.name}: unknown option {min(unknown)!r}; there is operation")
+        if not mark.args:
+            raise PlanError(f"mark stormdb_slo of {item.name}: no threshold; write one such as 'p99 < 20ms'")
         thresholds += [Threshold.parse(expression, **mark.kwargs) for expression in mark.args]
     return thresholds
 

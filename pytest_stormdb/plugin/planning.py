@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from ..errors import PlanError
+from .collection import is_workload
 from .options import marked_options, marked_thresholds, plan_of, thresholds_of
 from .packages import PACKAGES, Package
-from .state import STATE
+from .state import STATE, is_same_name
 
 if TYPE_CHECKING:
+    from ..configuration import Configuration
     from ..database.health import HealthCheck
     from ..plan import LoadPlan
     from ..verdict import Threshold
@@ -43,27 +47,47 @@ def thresholds_for(item: pytest.Item) -> list[Threshold]:
     """The thresholds of an item."""
     from ..verdict import Threshold
 
-    found = item.config.stash[STATE].configuration_of(workload_name(item))
+    found = configuration_for(item)
     configured = [Threshold.parse(text) for text in found.load.slo] if found is not None else []
     return thresholds_of(item.config, configured, marked_thresholds(item))
 
 
 def _configured(item: pytest.Item) -> Sequence[tuple[str, Mapping[str, Any]]]:
-    found = item.config.stash[STATE].configuration_of(workload_name(item))
-    if found is None:
-        return []
-    package = package_of(item)
-    if package is not None and package.metadata is not None:
-        found.check_version(package.workload.name, package.metadata.version)
-    return [(str(found.path), found.load.mark_options())]
+    found = configuration_for(item)
+    return [(str(found.path), found.load.mark_options())] if found is not None else []
+
+
+def configuration_for(node: Any) -> Configuration | None:
+    """The configuration file, where it is for the workload of a node. Raises PlanError if for another version."""
+    found = node.config.stash[STATE].configuration_of(workload_name(node))
+    if found is not None and (found.plugin is not None or package_of(node) is not None):
+        metadata = package.metadata if (package := package_of(node)) is not None else None
+        name = found.plugin or workload_name(node)
+        found.check_version(name, metadata.version if metadata is not None else None)
+    return found  # type: ignore[no-any-return]
+
+
+def check_plugin(config: pytest.Config, items: Sequence[pytest.Item]) -> None:
+    """Raise PlanError where the configuration file is for a workload that is not there."""
+    found = config.stash[STATE].configuration
+    if found is None or found.plugin is None:
+        return
+    names = {workload_name(item) for item in items if is_workload(item) or package_of(item) is not None}
+    names |= {package.workload.name for package in config.stash[PACKAGES].known() if package.refusals}
+    if not any(is_same_name(found.plugin, name) for name in names):
+        there = f"there is {', '.join(sorted(names))}" if names else "there is none"
+        place = found.places.get("plugin", str(found.path))
+        raise PlanError(f"{place}: plugin: no workload called {found.plugin!r} was collected; {there}")
 
 
 def check_server(node: Any, admin: Any) -> None:
-    """Raise ServerError where a package needs another server version or an extension."""
+    """Raise ServerError where the server takes no writes, or a package needs another version or an extension."""
     from ..database.server import available_extensions
     from ..dependencies import unmet_server
     from ..errors import ServerError
 
+    if admin.execute("SELECT pg_is_in_recovery()").fetchone()[0]:
+        raise ServerError("the server is in recovery and takes no writes; load its primary")
     package = package_of(node)
     if package is None or package.metadata is None:
         return
@@ -77,7 +101,7 @@ def health_checks_for(item: pytest.Item) -> list[HealthCheck]:
     from ..database.health import HealthCheck, built_in
     from ..units import parse_duration_ns
 
-    found = item.config.stash[STATE].configuration_of(workload_name(item))
+    found = configuration_for(item)
     section = found.health_checks if found is not None else None
     if section is not None and not section.enabled:
         return []
@@ -115,8 +139,10 @@ def _marked_checks(item: pytest.Item) -> list[tuple[str, Any, Mapping[str, Any]]
         if set(mark.kwargs) - {"interval", "timeout", "abort"}:
             unknown = min(set(mark.kwargs) - {"interval", "timeout", "abort"})
             raise WorkloadError(
-                f"mark stormdb_health of {name}: unknown option {unknown!r}; there is interval, timeout"
+                f"mark stormdb_health of {name}: unknown option {unknown!r}; there is interval, timeout, abort"
             )
+        if inspect.iscoroutinefunction(member) or inspect.isgeneratorfunction(member):
+            raise WorkloadError(f"health check {name} must be a plain function; write def {name}(conn)")
         if len(arguments_of(member)) != 1:
             raise WorkloadError(f"health check {name} takes one argument, the connection; write def {name}(conn)")
         found.append((name, member, mark.kwargs))

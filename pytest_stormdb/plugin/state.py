@@ -33,6 +33,7 @@ class State:
         self.records: list[RunRecord] = []
         self.sweeps: list[Sweep] = []
         self.unmeasured: list[str] = []
+        self.most_workers = 0
         self.configuration = _configuration(config)
         self._embedded: EmbeddedServer | None = None
         self._exporters: Exporters | None = None
@@ -88,7 +89,7 @@ class State:
     def configuration_of(self, workload: str) -> Configuration | None:
         """The configuration file, where it is for this workload or for any."""
         found = self.configuration
-        if found is None or found.plugin is None or _plain(found.plugin) == _plain(workload):
+        if found is None or found.plugin is None or is_same_name(found.plugin, workload):
             return found
         return None
 
@@ -96,14 +97,17 @@ class State:
         from ..database.embedded import EmbeddedServer
 
         if self._embedded is None:
-            given: Any = command_line(self.config)["workers"] or self.config.getini("stormdb_workers") or 0
-            most = max(_EMBEDDED_CONNECTIONS, int(given) + _SPARE_CONNECTIONS)
+            configured = self.configuration.load.workers if self.configuration is not None else None
+            ini = self.config.getini("stormdb_workers")
+            given: Any = command_line(self.config)["workers"] or configured or ini or 0
+            most = max(_EMBEDDED_CONNECTIONS, max(int(given), self.most_workers) + _SPARE_CONNECTIONS)
             self._embedded = EmbeddedServer.start(max_connections=most)
         return self._embedded.dsn
 
 
-def _plain(name: str) -> str:
-    return name.replace("-", "_").lower()
+def is_same_name(one: str, other: str) -> bool:
+    """Whether two names are one workload's: case, - and _ do not count."""
+    return one.replace("-", "_").lower() == other.replace("-", "_").lower()
 
 
 def _configuration(config: pytest.Config) -> Configuration | None:

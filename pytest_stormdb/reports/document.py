@@ -12,7 +12,8 @@ from typing import Any
 
 from ..plan import LoadPlan
 from ..record import RunRecord, ServerFacts, StageResult, environment
-from ..stats import Latency, Metric, OperationStatistics, RunStatistics
+from ..recorder import Metric
+from ..stats import Latency, OperationStatistics, RunStatistics
 from ..sweep import Sweep
 from ..verdict import Verdict
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from ..stats import Latency, Snapshot, Tally
+from ..recorder import Snapshot, Tally
+from ..stats import Latency
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _QUANTILES = (50.0, 90.0, 95.0, 99.0, 99.9)

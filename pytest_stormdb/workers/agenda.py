@@ -19,7 +19,7 @@ from time import perf_counter_ns
 from ..histogram import Histogram
 from ..pacing import active_windows_ns, stage_starts_ns
 from ..plan import LoadPlan
-from ..stats import Recorder, Snapshot
+from ..recorder import Recorder, Snapshot
 from ..workload import Worker
 from .board import DEADLINE, Arrivals, Board
 from .messages import Interval, Message

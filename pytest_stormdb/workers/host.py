@@ -13,7 +13,7 @@ from typing import Any, Protocol, TypeVar
 
 from ..errors import StormDBError, WorkloadError
 from ..plan import LoadPlan
-from ..stats import Recorder
+from ..recorder import Recorder
 from ..workload import CURRENT, Resources, Worker, Workload
 from .board import Arrivals, Board
 from .line import Line, NoLine

@@ -19,8 +19,8 @@ from typing import Any
 
 from ..errors import ServerError
 from ..plan import LoadPlan
+from ..recorder import Buffers, Recorder
 from ..sample import Failure, OperationResult, Sample
-from ..stats import Buffers, Recorder
 from ..workload import Worker, Workload, failure_of
 from .agenda import Agenda
 from .board import Arrivals, Board

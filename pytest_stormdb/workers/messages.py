@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from ..errors import StormDBError
 from ..histogram import Histogram
-from ..stats import Snapshot
+from ..recorder import Snapshot
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from ..errors import WorkerLost
-from ..stats import Snapshot
+from ..recorder import Snapshot
 from .messages import Broken, FirstFailure, Interruption, Interval, Vitals
 
 Tick = Callable[[Snapshot], None]

@@ -7,7 +7,7 @@ How to write a document so that it can be run:
   for a short time where they use ``stormdb.run``); Python without tests is executed at once.
 - In a ``console`` block a line that begins with ``$`` is a command, and what follows is what it must print, with
   ``...`` for what varies. In a ``bash`` block every line is a command. Load is shortened, and goes to our server.
-  ``console fails`` says that the last command must not succeed.
+  ``console fails`` says that the last command must not succeed, ``console skip="..."`` why none of them can run here.
 - ``yaml`` is loaded as a configuration or as metadata where it is one, ``toml`` as a pyproject.toml, ``json`` parsed.
 - ``text`` is output, and is not looked at. There is no other language.
 """
@@ -21,8 +21,9 @@ import shlex
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain, repeat
 from pathlib import Path
 from textwrap import dedent
 
@@ -47,8 +48,9 @@ PYTEST = {  # the plugins that documents speak of; to load all that are installe
     "PYTEST_PLUGINS": "pytest_stormdb.plugin.hooks,xdist.plugin,pytest_benchmark.plugin",
     "COLUMNS": "200",
 }
-SHORT = " --stormdb-duration=300ms --stormdb-warmup=0s --stormdb-slo='p99 < 1m' --stormdb-slo='throughput > 1/h'"
+SHORT = "--stormdb-duration=300ms --stormdb-warmup=0s --stormdb-slo='p99 < 1m' --stormdb-slo='throughput > 1/h'"
 """Thresholds too: what is tested is that examples work, not how fast a busy machine is."""
+SMOKE, PLAN = "--stormdb-smoke", "--setup-plan"
 
 _BLOCK = re.compile(r"^( *)(`{3,})([^\n`]*)\n(.*?)^\1\2 *$", re.MULTILINE | re.DOTALL)
 _ATTRIBUTE = re.compile(r'(\w+)(?:="([^"]*)")?')
@@ -79,9 +81,11 @@ def blocks(document: Path) -> Iterator[Block]:
 class Scratch:
     """The folder that a document's blocks work in."""
 
-    def __init__(self, folder: Path, dsn: str, host: str) -> None:
+    def __init__(self, folder: Path, dsn: str, host: str, loads: Sequence[str]) -> None:
+        """``dsn`` and ``host`` are our server's; each pytest command gets the next of ``loads``, or the last."""
         self._folder = folder
         self._dsn = dsn
+        self._loads = chain(loads, repeat(loads[-1]))
         path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
         server = {"PGHOST": host, "PGUSER": "postgres", "PGDATABASE": "postgres", "PGPASSWORD": "unused"}
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "CI", "DATABASE"))}
@@ -94,7 +98,8 @@ class Scratch:
             case "python":
                 self._python(block)
             case "console" | "bash":
-                self._commands(block)
+                if not block.attributes.get("skip"):
+                    self._commands(block)
             case "yaml":
                 self._yaml(block)
             case "toml":
@@ -111,7 +116,7 @@ class Scratch:
         if any("example_workloads" not in path.parts for path in self._folder.rglob("test_*.py")):
             self._succeeds("pytest -q --stormdb-smoke --ignore=example_workloads", place)
         if self._measured:
-            self._succeeds(f"pytest -q {shlex.join(self._measured)}{SHORT}", place)
+            self._succeeds(f"pytest -q {shlex.join(self._measured)} {SHORT}", place)
 
     def _python(self, block: Block) -> None:
         compile(block.code, block.place, "exec")
@@ -146,17 +151,18 @@ class Scratch:
                 self._prints(printed, self._succeeds(self._tamed(command, program), block.place, not fails), block)
 
     def _tamed(self, command: str, program: str) -> str:
-        """The command with our server in the place of any other, and with little load."""
+        """The command with our server in the place of any other, with little load and little data."""
         if "DATABASE_URL=" in command:
             command = f"STORMDB_DSN= {command}"
         command = _URL.sub(lambda _: shlex.quote(self._dsn), command)
+        command = re.sub(r"\bscale=\d{4,}", "scale=1000", command)
         if program != "pytest":
             return command
         if "--stormdb-prometheus" in command or "--stormdb-config" in command:
             command += " --stormdb-prometheus=127.0.0.1:0"
         if "--stormdb-stages" in command:
             return re.sub(r":\d+(s|m)\b", ":200ms", command)
-        return command if "--stormdb-iterations" in command else command + SHORT
+        return command if "--stormdb-iterations" in command else f"{command} {next(self._loads)}"
 
     def _succeeds(self, command: str, place: str, succeeds: bool = True) -> str:
         done = subprocess.run(

@@ -13,7 +13,7 @@ from pytest_stormdb import configuration, metadata, plan
 from pytest_stormdb.database.embedded import EmbeddedServer
 from pytest_stormdb.plugin.options import OPTIONS
 
-from .blocks import ROOT, Scratch, blocks
+from .blocks import PLAN, ROOT, SHORT, SMOKE, Scratch, blocks
 
 EXAMPLES = "example_workloads"
 DOCUMENTS = [
@@ -46,7 +46,8 @@ def test_every_block_does_what_the_document_says(document: Path, tmp_path: Path,
     """Every fenced block runs, loads or parses, in the order in which a reader meets it."""
     if any(f"{EXAMPLES}/" in block.code for block in blocks(document) if block.language != "text"):
         shutil.copytree(ROOT / EXAMPLES, tmp_path / EXAMPLES, ignore=shutil.ignore_patterns("__pycache__", ".*"))
-    scratch = Scratch(tmp_path, server.dsn, str(server.directory))
+    loads = [SMOKE, PLAN] if EXAMPLES in document.parts else [SHORT]  # the examples' own tests put load on them
+    scratch = Scratch(tmp_path, server.dsn, str(server.directory), loads)
     for block in blocks(document):
         scratch.run(block)
     scratch.finish(_name(document))

@@ -48,6 +48,11 @@ class Ran:
         return json.loads((self.folder / "run.json").read_text())
 
     @property
+    def seen(self) -> Any:
+        """What a workload wrote down of what it saw."""
+        return json.loads((self.folder / "seen.json").read_text())
+
+    @property
     def properties(self) -> dict[str, str]:
         """The properties of the first test case in the JUnit file."""
         case = ElementTree.parse(self.folder / "junit.xml").getroot().find(".//testcase")

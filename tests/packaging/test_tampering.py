@@ -288,6 +288,17 @@ def test_planted_bytecode_does_not_run(suite: Suite, world: World) -> None:
     assert sorted(ran.canaries) == world.loaded()
 
 
+def test_planted_bytecode_does_not_run_late(suite: Suite) -> None:
+    """Neither does it when the test itself, or a fixture of it, is what loads the module."""
+    late = IMPORTS["by-path"].replace("\n", "\n    ")
+    module = f"def test_shop():\n    {late}\n    assert helper.RATE == 1\n"
+    folder = suite.sealed("shop", {"helper.py": suite.canary("helper") + "RATE = 1\n"}, module=module)
+    warm(suite, WORLDS[0], folder)
+    forge(suite, folder / "helper.py", CACHE_TAG)
+    ran = suite.run()
+    assert (ran.counts, ran.canaries) == ({"passed": 1}, ["helper"])
+
+
 @worlds
 def test_the_forgery_would_run(suite: Suite, world: World) -> None:
     """The planted bytecode of these tests is good: without a seal, Python does run it."""

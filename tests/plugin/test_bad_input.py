@@ -41,30 +41,39 @@ def refused(suite: Suite, *options: str, where: str = "set-up") -> str:
     return text
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ("workers=0", "mark stormdb of test_it: workers: 0 is out of range; give a number from 1 to 10000"),
-        ("workers=-5", "mark stormdb of test_it: workers: -5 is out of range"),
-        ("workers=10**6", "mark stormdb of test_it: workers: 1000000 is out of range"),
-        ("workers='ten'", "mark stormdb of test_it: workers: 'ten' is not a whole number"),
-        ("duration='10 minutes'", "mark stormdb of test_it: duration: '10 minutes' is not a duration; write it as"),
-        ("duration=0", "mark stormdb of test_it: duration: 0 is too short; give more than zero"),
-        ("duration=1e30", "mark stormdb of test_it: duration: 1e+30 is more than a year"),
-        (
-            "duration='1s', iterations=5",
-            "mark stormdb of test_it: give duration or iterations, not both (duration='1s'",
-        ),
-        ("wrokers=5", "mark stormdb of test_it: unknown option 'wrokers'; did you mean 'workers'?"),
-        ("5", "mark stormdb of test_it: 5 needs a name, such as workers=..."),
-        ("rate=0", "mark stormdb of test_it: rate: 0 is not a rate above zero"),
-        ("stages='1:1s', workers=2", "mark stormdb of test_it: give workers or stages of workers, not both"),
-    ],
+BAD_MARKS = (
+    ("workers=0", "workers: 0 is out of range; give a number from 1 to 10000"),
+    ("workers=-5", "workers: -5 is out of range"),
+    ("workers=10**6", "workers: 1000000 is out of range"),
+    ("workers='ten'", "workers: 'ten' is not a whole number"),
+    ("duration='10 minutes'", "duration: '10 minutes' is not a duration; write it as"),
+    ("duration=0", "duration: 0 is too short; give more than zero"),
+    ("duration=1e30", "duration: 1e+30 is more than a year"),
+    (
+        "duration='1s', iterations=5",
+        "give duration or iterations, not both (duration='1s'",
+    ),
+    ("wrokers=5", "unknown option 'wrokers'; did you mean 'workers'?"),
+    ("5", "5 needs a name, such as workers=..."),
+    ("rate=0", "rate: 0 is not a rate above zero"),
+    ("stages='1:1s', workers=2", "give workers or stages of workers, not both"),
 )
-def test_bad_marks(suite: Suite, options: str, message: str) -> None:
-    """A mark that makes no sense stops its test in the set-up, with mark, option and value."""
-    suite.write(PLAIN.replace("OPTIONS", options))
-    assert message in refused(suite)
+
+
+def test_bad_marks(suite: Suite) -> None:
+    """A mark that makes no sense stops its test in the set-up, with mark, option and value; its neighbours run."""
+    functions = [
+        f"@pytest.mark.stormdb({options})\ndef test_{n}(worker):\n    open('ran', 'w').close()"
+        for n, (options, _) in enumerate(BAD_MARKS)
+    ]
+    good = "@pytest.mark.stormdb(iterations=1)\ndef test_good(worker):\n    pass\n"
+    (suite.path / "test_it.py").write_text("\n\n".join(["import pytest", *functions, good]))
+    result = suite.run()
+    result.assert_outcomes(errors=len(BAD_MARKS), passed=1)
+    for n, (_, message) in enumerate(BAD_MARKS):
+        assert f"mark stormdb of test_{n}: {message}" in result.stdout.str()
+    result.stdout.no_fnmatch_line("*pytest_stormdb/*")
+    assert not (suite.path / "ran").exists()
 
 
 @pytest.mark.parametrize(
@@ -87,47 +96,35 @@ def test_bad_command_lines(suite: Suite, option: str, message: str) -> None:
     assert message in refused(suite, option, where="usage")
 
 
-@pytest.mark.parametrize(
-    ("function", "message"),
-    [
-        (
-            "def test_it():\n        pass",
-            "test_it is marked stormdb but has no 'worker' argument; write def test_it(worker",
-        ),
-        ("def test_it(worker):\n        yield", "yield"),
-        (
-            "def test_it(worker, stormdb_connection):\n        pass",
-            "fixture 'stormdb_connection' holds a connection, which the workers cannot share; use worker.conn",
-        ),
-    ],
-)
-def test_bad_functions(suite: Suite, function: str, message: str) -> None:
+def test_bad_functions(suite: Suite) -> None:
     """A function that cannot be a workload is refused with what to write instead."""
-    suite.write(f"""
-    import pytest
-
-    @pytest.mark.stormdb(iterations=1)
-    {function}
-    """)
-    result = suite.run(warnings="ignore")
-    text = result.stdout.str()
-    result.assert_outcomes(errors=1)
-    assert message in text
-    assert "pytest_stormdb/" not in text
-
-
-def test_a_hypothesis_test_is_no_workload(suite: Suite) -> None:
-    """Draws come from the worker's random stream, since a run is no search for counter-examples."""
     suite.write("""
         import pytest
         from hypothesis import given, strategies as st
 
-        @pytest.mark.stormdb(iterations=1)
+        pytestmark = pytest.mark.stormdb(iterations=1)
+
+        def test_alone():
+            pass
+
+        async def test_yielding(worker):
+            yield
+
+        def test_sharing(worker, stormdb_connection):
+            pass
+
         @given(st.integers())
-        def test_it(worker, n):
+        def test_searching(worker, n):
             pass
     """)
-    assert "test_it: a workload cannot be a hypothesis test; draw from worker.rng instead" in refused(suite)
+    result = suite.run(warnings="ignore")
+    text = result.stdout.str()
+    result.assert_outcomes(errors=4)
+    assert "test_alone is marked stormdb but has no 'worker' argument; write def test_alone(worker, ...)" in text
+    assert "test_yielding: a workload must not yield; it is called once for each iteration" in text
+    assert "fixture 'stormdb_connection' holds a connection, which the workers cannot share; use worker.conn" in text
+    assert "test_searching: a workload cannot be a hypothesis test; draw from worker.rng instead" in text
+    assert "pytest_stormdb/" not in text
 
 
 @pytest.fixture

@@ -90,6 +90,7 @@ def test_a_bad_ini_value_is_refused_before_collection(suite: Suite) -> None:
     result.stderr.fnmatch_lines(["ERROR: ini file: duration: 'soon' is not a duration; write it as '500ms', *"])
 
 
+@pytest.mark.slow
 def test_targets_in_their_order(suite: Suite, server: EmbeddedServer) -> None:
     """``--stormdb-dsn`` wins over STORMDB_DSN, which wins over DATABASE_URL."""
     suite.write(MARKED.format(options="iterations=1"))

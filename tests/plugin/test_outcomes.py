@@ -56,32 +56,33 @@ def test_a_failing_iteration_is_shown_with_its_introspection(suite: Suite) -> No
     assert (run["totals"]["operations"], run["totals"]["failures"]) == (6, 2)
 
 
-@pytest.mark.parametrize(
-    ("statement", "code"),
-    [
-        ("worker.conn.execute('SELECT 1/0')", "22012"),
-        ("pytest.fail('on purpose')", "Failed"),
-        ("raise KeyError('gone')", "KeyError"),
-        ("worker.conn.execute('BEGIN')", "open transaction"),
-    ],
-)
-def test_failures_are_counted_by_their_code(suite: Suite, statement: str, code: str) -> None:
+def test_failures_are_counted_by_their_code(suite: Suite) -> None:
     """By SQLSTATE where the server gave one, else by the exception's type; the connection stays usable."""
-    suite.write(f"""
+    suite.write("""
         import pytest
 
+        FAILURES = {
+            "22012": lambda worker: worker.conn.execute("SELECT 1/0"),
+            "Failed": lambda worker: pytest.fail("on purpose"),
+            "KeyError": lambda worker: {}["gone"],
+            "open transaction": lambda worker: worker.conn.execute("BEGIN"),
+        }
+
+        @pytest.mark.parametrize("code", FAILURES)
         @pytest.mark.stormdb(iterations=6)
-        def test_it(worker):
+        def test_it(worker, code):
             if worker.iteration % 2:
-                {statement}
+                FAILURES[code](worker)
             else:
                 assert worker.conn.execute("SELECT 1").fetchone() == (1,)
     """)
     result = suite.run("--stormdb-json=runs.json")
-    result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines([f"3 of 6 iterations failed: 3 x {code}"])
-    (run,) = suite.runs()
-    assert (run["totals"]["operations"], run["totals"]["failures"], run["totals"]["reconnects"]) == (3, 3, 0)
+    result.assert_outcomes(failed=4)
+    codes = ("22012", "Failed", "KeyError", "open transaction")
+    result.stdout.fnmatch_lines([f"3 of 6 iterations failed: 3 x {code}" for code in codes])
+    for run, code in zip(suite.runs(), codes, strict=True):
+        assert [(e["code"], e["count"]) for e in run["operations"]["test_it"]["errors"]] == [(code, 3)]
+        assert (run["totals"]["operations"], run["totals"]["failures"], run["totals"]["reconnects"]) == (3, 3, 0)
 
 
 def test_a_skip_in_a_worker_skips_the_test(suite: Suite) -> None:

@@ -55,6 +55,7 @@ def test_the_command_line_adds_and_replaces(suite: Suite) -> None:
     assert [t["expression"] for t in suite.runs()[0]["thresholds"]] == ["max < 1h", "p50 < 1h", "min > 1us"]
 
 
+@pytest.mark.slow
 def test_failures_fail_unless_a_threshold_allows_them(suite: Suite) -> None:
     """Without a word on errors any failure fails the run; with one, the threshold decides alone."""
     write(suite, "max < 1h", fails="worker.iteration % 4 == 0")
@@ -93,20 +94,40 @@ def test_a_threshold_for_one_operation(suite: Suite) -> None:
     result.stdout.fnmatch_lines(["max < 1h [[]pya]: no operation 'pya' ran; there were: pay, test_it"])
 
 
-@pytest.mark.parametrize(
-    ("mark", "message"),
-    [
-        ("'p99 < soon'", "threshold 'p99 < soon': p99: 'soon' is not a duration*"),
-        ("'speed > 3'", "threshold 'speed > 3': unknown metric 'speed'; known are *"),
-        ("'p99 < 1s', op='x'", "mark stormdb_slo of test_sleepy: unknown option 'op'; there is operation*"),
-    ],
-)
-def test_a_bad_threshold_is_a_set_up_error(suite: Suite, mark: str, message: str) -> None:
-    """An expression that cannot be read stops its test before any load, and says why."""
-    suite.write(SLEEPY.format(expressions=mark, fails="False"))
+def test_bad_thresholds_are_set_up_errors(suite: Suite) -> None:
+    """An expression that cannot be read, or that nobody would judge, stops its test before any load, and says why."""
+    suite.write("""
+        import pytest
+
+        @pytest.mark.stormdb(iterations=1)
+        @pytest.mark.stormdb_slo("p99 < soon")
+        def test_value(worker):
+            pass
+
+        @pytest.mark.stormdb(iterations=1)
+        @pytest.mark.stormdb_slo("speed > 3")
+        def test_metric(worker):
+            pass
+
+        @pytest.mark.stormdb(iterations=1)
+        @pytest.mark.stormdb_slo("p99 < 1s", op="x")
+        def test_option(worker):
+            pass
+
+        @pytest.mark.stormdb_slo("p99 < 1s")
+        def test_plain():
+            pass
+    """)
     result = suite.run()
-    result.assert_outcomes(errors=1)
-    result.stdout.fnmatch_lines([message])
+    result.assert_outcomes(errors=4)
+    result.stdout.fnmatch_lines(
+        [
+            "threshold 'p99 < soon': p99: 'soon' is not a duration*",
+            "threshold 'speed > 3': unknown metric 'speed'; known are *",
+            "mark stormdb_slo of test_option: unknown option 'op'; there is operation*",
+            "test_plain has thresholds but is no workload; mark it stormdb, or use the stormdb fixture",
+        ]
+    )
     result.stdout.no_fnmatch_line("*pytest_stormdb/*")
 
 
@@ -116,22 +137,6 @@ def test_a_bad_threshold_on_the_command_line_is_a_usage_error(suite: Suite) -> N
     result = suite.run("--stormdb-slo=p99")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(["ERROR: threshold 'p99': write it as METRIC OP VALUE, such as 'p99 < 20ms'"])
-
-
-def test_a_threshold_without_a_workload_is_refused(suite: Suite) -> None:
-    """A threshold on a test that nothing measures would never be judged, so it is an error."""
-    suite.write("""
-        import pytest
-
-        @pytest.mark.stormdb_slo("p99 < 1s")
-        def test_it():
-            pass
-    """)
-    result = suite.run()
-    result.assert_outcomes(errors=1)
-    result.stdout.fnmatch_lines(
-        ["test_it has thresholds but is no workload; mark it stormdb, or use the stormdb fixture"]
-    )
 
 
 def test_thresholds_hold_for_runs_in_hand(suite: Suite) -> None:
@@ -146,3 +151,47 @@ def test_thresholds_hold_for_runs_in_hand(suite: Suite) -> None:
     result = suite.run()
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["max < 1ns: measured *"])
+
+
+def test_a_threshold_of_a_method_is_for_its_operation(suite: Suite) -> None:
+    """stormdb_slo on a method of a mix judges that operation alone, beside those of the class."""
+    suite.write("""
+        import pytest
+
+        @pytest.mark.stormdb(iterations=40)
+        @pytest.mark.stormdb_slo("errors == 0%")
+        class TestShop:
+            @pytest.mark.stormdb_operation(weight=1)
+            @pytest.mark.stormdb_slo("p50 < 1ms")
+            def slow(self, worker):
+                worker.conn.execute("SELECT pg_sleep(0.005)")
+
+            @pytest.mark.stormdb_operation(weight=1)
+            @pytest.mark.stormdb_slo("p50 < 10s")
+            def fast(self, worker):
+                worker.conn.execute("SELECT 1")
+    """)
+    result = suite.run("--stormdb-json=runs.json")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["p50 < 1ms [[]slow]: measured * ms"])
+    (run,) = suite.runs()
+    assert {(t["expression"], t["operation"]): t["verdict"] for t in run["thresholds"]} == {
+        ("errors == 0%", None): "pass",
+        ("p50 < 1ms", "slow"): "fail",
+        ("p50 < 10s", "fast"): "pass",
+    }
+
+
+def test_a_threshold_mark_without_a_threshold_is_an_error(suite: Suite) -> None:
+    """A stormdb_slo mark that says nothing is refused at set-up."""
+    suite.write("""
+        import pytest
+
+        @pytest.mark.stormdb(iterations=1)
+        @pytest.mark.stormdb_slo()
+        def test_it(worker):
+            pass
+    """)
+    result = suite.run()
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["mark stormdb_slo of test_it: no threshold; write one such as 'p99 < 20ms'"])

@@ -7,8 +7,9 @@ from typing import Any
 from pytest_stormdb.database.health import HealthResult
 from pytest_stormdb.plan import make_plan
 from pytest_stormdb.record import RunRecord, ServerFacts, StageResult
+from pytest_stormdb.recorder import Recorder, Snapshot
 from pytest_stormdb.sample import Failure, Sample
-from pytest_stormdb.stats import Recorder, RunStatistics, Snapshot, statistics_of
+from pytest_stormdb.stats import RunStatistics, statistics_of
 from pytest_stormdb.verdict import Evidence, Threshold, Validity, judge
 
 MS = 1_000_000

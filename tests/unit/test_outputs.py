@@ -15,9 +15,9 @@ from pytest_stormdb.errors import PlanError
 from pytest_stormdb.exporters import Exporters, JsonFile, PrometheusPage
 from pytest_stormdb.logs import JsonLines, LogOutput, TextLines, context
 from pytest_stormdb.plan import make_plan
+from pytest_stormdb.recorder import Recorder, Snapshot
 from pytest_stormdb.reports.prometheus import exposition
 from pytest_stormdb.sample import Failure, Sample
-from pytest_stormdb.stats import Recorder, Snapshot
 from pytest_stormdb.workload import Operation, Workload
 
 WORKLOAD = Workload(name="shop", nodeid="test_shop.py::test_buy", operations=(Operation("buy", lambda worker: None),))

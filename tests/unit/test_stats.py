@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from pytest_stormdb.errors import WorkloadError
 from pytest_stormdb.histogram import Histogram
+from pytest_stormdb.recorder import Recorder, Snapshot, Tally
 from pytest_stormdb.sample import Failure, Sample
-from pytest_stormdb.stats import Latency, Recorder, Snapshot, Tally, statistics_of
+from pytest_stormdb.stats import Latency, statistics_of
 
 MS = 1_000_000
 

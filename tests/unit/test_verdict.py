@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from pytest_stormdb.errors import PlanError
+from pytest_stormdb.recorder import Recorder
 from pytest_stormdb.sample import Failure, Sample
-from pytest_stormdb.stats import Recorder, statistics_of
+from pytest_stormdb.stats import statistics_of
 from pytest_stormdb.verdict import Evidence, Threshold, Validity, Verdict, judge
 
 MS = 1_000_000

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from pytest_stormdb.errors import WorkloadError
-from pytest_stormdb.stats import Recorder
+from pytest_stormdb.recorder import Recorder
 from pytest_stormdb.workload import Operation, Recipe, Resources, Worker, WorkerSlot, Workload, failure_of
 
 

@@ -9,8 +9,9 @@ import pytest
 
 from pytest_stormdb.plan import LoadPlan, make_plan
 from pytest_stormdb.record import RunRecord
+from pytest_stormdb.recorder import Recorder
 from pytest_stormdb.sample import Failure, Sample
-from pytest_stormdb.stats import Recorder, RunStatistics, statistics_of
+from pytest_stormdb.stats import RunStatistics, statistics_of
 from pytest_stormdb.validity import MachineTime, examine
 from pytest_stormdb.verdict import Threshold
 from pytest_stormdb.workers.layout import cpus
