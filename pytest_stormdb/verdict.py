@@ -117,15 +117,8 @@ class Verdict:
         where = f" [{self.threshold.operation}]" if self.threshold.operation else ""
         measured = self.reason
         if self.estimate is not None:
-            measured = f"measured {self._shown(self.estimate)}" + (f" ({self.reason})" if self.reason else "")
+            measured = f"measured {self.threshold.shown(self.estimate)}" + (f" ({self.reason})" if self.reason else "")
         return f"{self.threshold.expression}{where}: {measured}"
-
-    def _shown(self, estimate: float) -> str:
-        """The estimate, with the digits it takes to tell it from a limit that it misses."""
-        shown = self.threshold.shown(estimate)
-        if self.ruling == "pass" or shown != self.threshold.shown(self.threshold.limit):
-            return shown
-        return f"{shown}, off by {(estimate - self.threshold.limit) / (self.threshold.limit or 1):+.2g} of the limit"
 
 
 @dataclass(frozen=True, slots=True)
