@@ -101,14 +101,18 @@ class Agenda:
 
     def _open_turns(self, arrivals: Arrivals) -> Generator[int, None, None]:
         words = self._board.words
-        while perf_counter_ns() < words[DEADLINE] and (offset_ns := arrivals.claim()) is not None:
-            intended_ns = self._start_ns + offset_ns
-            was_idle = perf_counter_ns() < intended_ns
-            yield from self._wait(intended_ns)
-            if self._board.stopped:
+        while perf_counter_ns() < words[DEADLINE]:
+            self.leave_if_orphaned()
+            offset_ns = arrivals.claim()
+            if offset_ns is None:
                 return
+            intended_ns = self._start_ns + offset_ns
             now = perf_counter_ns()
-            if was_idle:
+            if now < intended_ns:
+                yield from self._wait(intended_ns)
+                if self._board.stopped:
+                    return
+                now = perf_counter_ns()
                 self._wake_lags_ns.append(now - intended_ns)
             if intended_ns >= self._boundary_ns or now >= self._drain_ns:
                 self._keep_appointments(intended_ns, now)

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import mmap
-import struct
 import tempfile
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 try:
     import fcntl
@@ -31,6 +28,7 @@ class Board:
     def __init__(self) -> None:
         self._memory = mmap.mmap(-1, _WORDS * 8)
         self.words = memoryview(self._memory).cast("Q")
+        self.floats = memoryview(self._memory).cast("d")
         self.words[DEADLINE] = FOREVER_NS
 
     def set_deadline(self, deadline_ns: int) -> None:
@@ -48,6 +46,7 @@ class Board:
     def close(self) -> None:
         """Give the memory back."""
         self.words.release()
+        self.floats.release()
         self._memory.close()
 
 
@@ -60,35 +59,45 @@ class Arrivals:
 
     def __init__(self, board: Board, schedule: Schedule, *, measured_from_ns: int, limit: int | None) -> None:
         self._words = board.words
+        self._floats = board.floats
         self._schedule = schedule
         self._measured_from_ns = measured_from_ns
         self._limit = limit
         self._thread_lock = threading.Lock()
         self._file = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as this
-        self._put_position(schedule.gap(0))
+        self._floats[_NEXT_POSITION] = schedule.gap(0)
 
     def claim(self) -> int | None:
         """The next arrival's intended start, in ns from the start of the run; None when there are no more."""
-        with self._lock():
-            position = self._position()
-            intended_ns = self._schedule.intended_ns(position)
-            if intended_ns is None:
+        with self._thread_lock:
+            if fcntl is None:
+                return self._claim()
+            fcntl.lockf(self._file, fcntl.LOCK_EX)
+            try:
+                return self._claim()
+            finally:
+                fcntl.lockf(self._file, fcntl.LOCK_UN)
+
+    def _claim(self) -> int | None:
+        words = self._words
+        position = self._floats[_NEXT_POSITION]
+        intended_ns = self._schedule.intended_ns(position)
+        if intended_ns is None:
+            return None
+        if intended_ns >= self._measured_from_ns:
+            if words[_MEASURED] == self._limit:
                 return None
-            if intended_ns >= self._measured_from_ns:
-                if self._words[_MEASURED] == self._limit:
-                    return None
-                self._words[_MEASURED] += 1
-            index = self._words[_NEXT_INDEX] + 1
-            self._words[_NEXT_INDEX] = index
-            self._put_position(position + self._schedule.gap(index))
-            return intended_ns
+            words[_MEASURED] += 1
+        words[_NEXT_INDEX] = index = words[_NEXT_INDEX] + 1
+        self._floats[_NEXT_POSITION] = position + self._schedule.gap(index)
+        return intended_ns
 
     def unclaimed_by(self, offset_ns: float) -> int:
         """How many arrivals were due before ``offset_ns`` and claimed by nobody.
 
         They are counted one by one, but no more than a moment's worth of them: beyond, by the mean rate.
         """
-        index, position, count = self._words[_NEXT_INDEX], self._position(), 0
+        index, position, count = self._words[_NEXT_INDEX], self._floats[_NEXT_POSITION], 0
         while count < _COUNTED_SINGLY:
             intended_ns = self._schedule.intended_ns(position)
             if intended_ns is None or intended_ns >= offset_ns:
@@ -100,22 +109,3 @@ class Arrivals:
     def close(self) -> None:
         """Give the lock's file back."""
         self._file.close()
-
-    def _position(self) -> float:
-        position: float = struct.unpack("d", struct.pack("Q", self._words[_NEXT_POSITION]))[0]
-        return position
-
-    def _put_position(self, position: float) -> None:
-        self._words[_NEXT_POSITION] = struct.unpack("Q", struct.pack("d", position))[0]
-
-    @contextmanager
-    def _lock(self) -> Iterator[None]:
-        with self._thread_lock:
-            if fcntl is None:
-                yield
-                return
-            fcntl.lockf(self._file, fcntl.LOCK_EX)
-            try:
-                yield
-            finally:
-                fcntl.lockf(self._file, fcntl.LOCK_UN)

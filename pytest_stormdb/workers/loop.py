@@ -19,7 +19,7 @@ from typing import Any
 
 from ..errors import ServerError
 from ..plan import LoadPlan
-from ..recorder import Recorder
+from ..recorder import Buffers, Recorder
 from ..sample import Failure, OperationResult, Sample
 from ..workload import Worker, Workload, failure_of
 from .agenda import Agenda
@@ -94,8 +94,8 @@ class Loop:
     def run(self, start_ns: int) -> None:
         """Drive the turns in this thread. Raises Interrupted, or ServerError when the server stays away."""
         worker, line, plan = self.worker, self._line, self._plan
-        is_plain, retries = not plan.is_open, plan.retries
-        name, call, append = self._first()
+        is_open, retries = plan.is_open, plan.retries
+        name, call, buffers = self._first()
         mixed = len(self.calls) > 1
         state = None
         for turn in self.agenda.turns(start_ns):
@@ -103,7 +103,7 @@ class Loop:
                 _sleep_until(-turn)
                 continue
             if mixed:
-                name, call, append = self._draw()
+                name, call, buffers = self._draw()
             if retries:
                 state = worker.rng.getstate()
             worker.iteration += 1
@@ -113,16 +113,13 @@ class Loop:
             except BaseException as error:
                 value = self._retry(call, error, state) if retries else Failed(error)
             finished = perf_counter_ns()
-            if (
-                value is None
-                and is_plain
-                and not self._retries
-                and line.is_clean()
-                and self.overdue != worker.iteration
-            ):
-                append(finished - started)
+            if value is None and not self._retries and line.is_clean() and self.overdue != worker.iteration:
+                buffers.service.append(finished - started)
+                if is_open:
+                    buffers.response.append(finished - turn)
+                    buffers.lag.append(started - turn)
                 continue
-            self._settle(Sample(name, started if is_plain else turn, started, finished), value)
+            self._settle(Sample(name, turn if is_open else started, started, finished), value)
             value = None  # what the call returned is let go of here, and not within the next call's time
             if self.overdue == worker.iteration:
                 line.absorb_cancel()
@@ -134,8 +131,8 @@ class Loop:
     async def run_async(self, start_ns: int, sleep_until: Callable[[int], Any]) -> None:
         """Drive the turns in this task; the twin of ``run``."""
         worker, line, plan = self.worker, self._line, self._plan
-        is_plain, retries = not plan.is_open, plan.retries
-        name, call, append = self._first()
+        is_open, retries = plan.is_open, plan.retries
+        name, call, buffers = self._first()
         mixed = len(self.calls) > 1
         state = None
         for turn in self.agenda.turns(start_ns):
@@ -143,7 +140,7 @@ class Loop:
                 await sleep_until(-turn)
                 continue
             if mixed:
-                name, call, append = self._draw()
+                name, call, buffers = self._draw()
             if retries:
                 state = worker.rng.getstate()
             worker.iteration += 1
@@ -153,16 +150,13 @@ class Loop:
             except BaseException as error:
                 value = await self._retry_async(call, error, state) if retries else Failed(error)
             finished = perf_counter_ns()
-            if (
-                value is None
-                and is_plain
-                and not self._retries
-                and line.is_clean()
-                and self.overdue != worker.iteration
-            ):
-                append(finished - started)
+            if value is None and not self._retries and line.is_clean() and self.overdue != worker.iteration:
+                buffers.service.append(finished - started)
+                if is_open:
+                    buffers.response.append(finished - turn)
+                    buffers.lag.append(started - turn)
                 continue
-            self._settle(Sample(name, started if is_plain else turn, started, finished), value)
+            self._settle(Sample(name, turn if is_open else started, started, finished), value)
             value = None  # what the call returned is let go of here, and not within the next call's time
             if self.overdue == worker.iteration:
                 _forget_cancel()
@@ -171,15 +165,15 @@ class Loop:
                 self._recorder.reconnects += await line.mend_async()
                 self.agenda.waiting = False
 
-    def _first(self) -> tuple[str, Callable[[], Any], Callable[[int], None]]:
+    def _first(self) -> tuple[str, Callable[[], Any], Buffers]:
         name = self.worker._operation = self._workload.operations[0].name
-        return name, self.calls[0], self._recorder.buffers(name).service.append
+        return name, self.calls[0], self._recorder.buffers(name)
 
-    def _draw(self) -> tuple[str, Callable[[], Any], Callable[[int], None]]:
+    def _draw(self) -> tuple[str, Callable[[], Any], Buffers]:
         """The next operation of the mix, by weight, from a stream of its own."""
         index = bisect(self._weights, self._draws.random() * self._weights[-1])
         name = self.worker._operation = self._workload.operations[index].name
-        return name, self.calls[index], self._recorder.buffers(name).service.append
+        return name, self.calls[index], self._recorder.buffers(name)
 
     # -- outcomes ----------------------------------------------------------------------------------------------
 

@@ -128,10 +128,11 @@ def compare(name: str, contest: Contest, rounds: int) -> None:
     for _ in range(rounds):
         found["pgbench"].append(contest.pgbench(rate)[1])
         found["stormdb"].append(contest.us(rate)[1])
-    middle = {who: statistics.median(values) for who, values in found.items()}
     for who, values in found.items():
-        print(f"{name:8} {who}  at {rate:.0f}/s: mean {middle[who]:.3f} ms  (rounds: {sorted(values)})")
-    print(f"{name:8} ratio {middle['stormdb'] / middle['pgbench']:.3f}\n", flush=True)
+        rounds_shown = " ".join(f"{value:.3f}" for value in values)
+        print(f"{name:8} {who}  at {rate:.0f}/s: mean {statistics.median(values):.3f} ms  (rounds: {rounds_shown})")
+    ratios = [ratio(found["stormdb"]) / ratio(found["pgbench"]) for ratio in (statistics.median, min)]
+    print(f"{name:8} ratio of medians {ratios[0]:.3f}, of the least disturbed rounds {ratios[1]:.3f}\n", flush=True)
 
 
 def main(seconds: float = 5.0, rounds: int = 5) -> None:

@@ -75,6 +75,18 @@ def test_what_nobody_was_free_to_serve_is_counted_as_dropped(dsn: str, claims: C
     assert any("rate not reached" in finding for finding in record.validity.findings)
 
 
+def test_a_forked_child_takes_no_arrival(dsn: str, claims: Claims) -> None:
+    """A workload that forks in an open loop serves all its arrivals nonetheless: the child claims none."""
+
+    def forks(worker: Any) -> None:
+        if worker.iteration % 5 == 0:
+            os.fork()
+
+    record = load(forks, dsn, workers=2, rate="50/s", duration="1s", connect=False)
+    assert len(claims()) == 50
+    assert (record.statistics.total.count, record.statistics.total.failures) == (50, 0)
+
+
 def scheduled(plan: Any) -> int:
     """How many arrivals a plan's schedule holds, counted one by one."""
     from pytest_stormdb.pacing import make_schedule
@@ -213,3 +225,21 @@ def test_other_thresholds_let_a_run_go_on(dsn: str) -> None:
     assert record.outcome == "failed"
     assert record.statistics.elapsed_s >= 4
     assert "aborted" not in record.reasons[0]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs /proc")
+def test_memory_does_not_grow_with_iterations(dsn: str, tmp_path: Path) -> None:
+    """Ten million iterations leave a worker's memory within 5 MB of where it stood after ten thousand."""
+    out = tmp_path / "memory"
+
+    def measures(worker: Any) -> None:
+        if worker.iteration in (10_000, 9_999_999):
+            resident = int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+            with out.open("a") as lines:
+                lines.write(f"{resident}\n")
+
+    record = load(measures, dsn, workers=1, iterations=10_000_000, connect=False)
+    assert record.statistics.total.count == 10_000_000
+    early, late = map(int, out.read_text().split())
+    assert late - early < 5_000_000
