@@ -5,12 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import re
 import secrets
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
-from functools import partial
 
+from .abort import Abort
 from .database.connect import with_parameters
 from .database.health import HealthCheck, HealthResult, Monitor
 from .database.health import examine as examine_health
@@ -26,8 +24,10 @@ from .validity import MachineTime, examine
 from .verdict import Evidence, Threshold, Verdict, judge
 from .workers.agenda import INTERVAL_NS
 from .workers.board import Arrivals, Board
-from .workers.crew import CAN_FORK, Alongside, Crew, Outcome, Tick, WhyAbort, layout
+from .workers.crew import Alongside, Crew
 from .workers.host import Job, Seat, at_once, make_seat
+from .workers.layout import CAN_FORK, layout
+from .workers.outcome import Outcome, Tick
 from .workload import Workload
 
 _log = logging.getLogger("stormdb")
@@ -36,8 +36,6 @@ NO_EXPORTERS = Exporters([], 3600.0)
 
 Health = tuple[Sequence[HealthCheck], Sequence[HealthResult]]
 """The checks of a run, and what they said before it."""
-
-_TELLING_SAMPLES = 10
 
 
 def run(
@@ -58,16 +56,20 @@ def run(
     before = MachineTime.now()
     checks, checked = health
     monitor = Monitor(checks, dsn)
+    abort = Abort(plan, thresholds)
 
     @contextlib.contextmanager
     def alongside(stop: Callable[[], None]) -> Iterator[Tick]:
-        with monitor.during(stop), exporters.during(workload, plan) as tick:
+        with monitor.during(stop), exporters.during(workload, plan) as export, abort.during(stop) as judge_so_far:
+
+            def tick(snapshot: Snapshot) -> None:
+                export(snapshot)
+                judge_so_far(snapshot)
+
             yield tick
 
     _log.info("run started", extra=context(workload.name))
-    why_abort = partial(_why_abort, plan, [threshold for threshold in thresholds if threshold.abort])
-    job = Job(workload, plan, with_parameters(dsn, application_name=name), name, Board(), None)
-    outcome = _work(job, why_abort, alongside)
+    outcome = _work(workload, plan, with_parameters(dsn, application_name=name), name, alongside)
     stolen = MachineTime.now().stolen_since(before)
     _clear_away(dsn, name, outcome)
 
@@ -75,7 +77,7 @@ def run(
     validity = examine(plan, statistics, outcome.vitals, stolen=stolen, dropped=outcome.dropped)
     verdicts = judge(thresholds, Evidence(statistics, outcome.dropped, validity))
     after = examine_health([check for check in checks if not check.advisory], dsn, "after")
-    result, reasons = conclude(outcome, statistics, verdicts, thresholds, [*monitor.results, *after])
+    result, reasons = conclude(outcome, statistics, verdicts, thresholds, [*monitor.results, *after], abort.reason)
     _log_conclusion(workload, result, verdicts, [*monitor.results, *after])
     return RunRecord(
         nodeid=workload.nodeid,
@@ -150,37 +152,18 @@ def _is_failure(result: HealthResult) -> bool:
     return not result.ok and not result.advisory
 
 
-def _work(job: Job, why_abort: WhyAbort, alongside: Alongside) -> Outcome:
-    plan = job.plan
-    try:
-        if not plan.is_open:
-            return Crew(job, why_abort, alongside).run()
+def _work(workload: Workload, plan: LoadPlan, dsn: str, name: str, alongside: Alongside) -> Outcome:
+    board = Board()
+    arrivals = None
+    if plan.is_open:
         limit = plan.iterations * plan.workers if plan.iterations is not None else None
-        arrivals = Arrivals(job.board, make_schedule(plan), measured_from_ns=plan.warmup_ns, limit=limit)
-        with contextlib.closing(arrivals):
-            return Crew(replace(job, arrivals=arrivals), why_abort, alongside).run()
+        arrivals = Arrivals(board, make_schedule(plan), measured_from_ns=plan.warmup_ns, limit=limit)
+    try:
+        return Crew(Job(workload, plan, dsn, name, board, arrivals), alongside).run()
     finally:
-        job.board.close()
-
-
-def _why_abort(plan: LoadPlan, thresholds: Sequence[Threshold], whole: Snapshot, elapsed_s: float) -> str | None:
-    """Which of the thresholds is missed by what was collected so far, in one line; None where none is."""
-    if not thresholds:
-        return None
-    evidence = Evidence(_statistics(whole, {}, round(elapsed_s * 1e9), plan))
-    for verdict in judge(thresholds, evidence):
-        if verdict.ruling == "fail" and verdict.estimate is not None and _tells(verdict.threshold, evidence.statistics):
-            return f"aborted after {elapsed_s:.0f} s: {verdict.line}"
-    return None
-
-
-def _tells(threshold: Threshold, statistics: RunStatistics) -> bool:
-    """Whether there are enough samples to end a run for: some, and ten of them beyond a percentile."""
-    name = threshold.operation
-    figures = statistics.total if name is None else statistics.operations[name]
-    percentile = re.search(r"p(\d.*)", threshold.metric)
-    beyond = figures.service.count * (1 - float(percentile[1]) / 100) if percentile else _TELLING_SAMPLES
-    return figures.count + figures.failures >= 2 * _TELLING_SAMPLES and beyond >= _TELLING_SAMPLES
+        if arrivals is not None:
+            arrivals.close()
+        board.close()
 
 
 def _clear_away(dsn: str, name: str, outcome: Outcome) -> None:
@@ -214,6 +197,7 @@ def conclude(
     verdicts: Sequence[Verdict],
     thresholds: Sequence[Threshold],
     health: Sequence[HealthResult] = (),
+    aborted: str | None = None,
 ) -> tuple[RunOutcome, list[str]]:
     """What a run came to, and the reasons in one line each, the weightiest first."""
     total = statistics.total
@@ -233,11 +217,12 @@ def conclude(
         if _is_failure(result) and result.aborted
     ]
     missed = [verdict.line for verdict in verdicts if verdict.ruling == "fail"]
-    aborted = [outcome.aborted] if outcome.aborted is not None else []
+    early = [aborted] if aborted is not None else []
     doubtful = any(verdict.ruling in ("invalid", "inconclusive") for verdict in verdicts)
-    reasons += [*aborted, *missed] if missed or not doubtful else []
+    reasons += [*early, *missed] if missed or not doubtful else []
     if not total.count:
-        reasons.append(f"no iteration succeeded ({total.failures:,} failed)")
+        dropped = f", {outcome.dropped:,} were scheduled and not started" if outcome.dropped else ""
+        reasons.append(f"no iteration succeeded ({total.failures:,} failed{dropped})")
     if total.failures and not any(threshold.metric == "errors" for threshold in thresholds):
         reasons.append(
             f"{total.failures:,} of {total.count + total.failures:,} iterations failed: {_errors(statistics)}"
@@ -247,7 +232,7 @@ def conclude(
     for ruling, result in (("invalid", "invalid"), ("inconclusive", "inconclusive")):
         lines = [verdict.line for verdict in verdicts if verdict.ruling == ruling]
         if lines:
-            return result, aborted + lines  # type: ignore[return-value]
+            return result, early + lines  # type: ignore[return-value]
     return "passed", []
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from .plan import LoadPlan
 from .stats import RunStatistics
 from .units import format_duration, format_rate, format_ratio
 from .verdict import Validity
+from .workers.layout import cpus
 from .workers.messages import Vitals
 
 _OWN_WORK = 0.9
@@ -73,7 +73,7 @@ def _busy(statistics: RunStatistics, vitals: Sequence[Vitals]) -> list[str]:
         return []
     cpu_s = sum(vital.cpu_ns for vital in vitals) / 1e9
     busy = (cpu_s + sum(vital.wait_ns for vital in vitals) / 1e9) / timed_s
-    machine = cpu_s / (wall_s * _cpus())
+    machine = cpu_s / (wall_s * cpus())
     yields = sum(vital.yields for vital in vitals)
     if cpu_s / calls < _TIME_SLICE_S:
         yields += sum(vital.preemptions for vital in vitals)
@@ -103,17 +103,15 @@ def _stolen(stolen: float) -> list[str]:
 
 
 def _rate_missed(plan: LoadPlan, statistics: RunStatistics, dropped: int) -> list[str]:
-    total = statistics.total
-    done = total.count + total.failures
-    if not plan.is_open or not done + dropped:
+    """Fewer than 95 % of the scheduled iterations were started before the end: the rate was not achieved."""
+    done = statistics.total.count + statistics.total.failures
+    if not plan.is_open or dropped <= _RATE_MISSED * (done + dropped):
         return []
-    if plan.rate_per_s is not None and plan.iterations is None:
-        achieved = done / statistics.elapsed_s if statistics.elapsed_s else 0.0
-        if achieved < plan.rate_per_s * (1 - _RATE_MISSED):
-            return [f"rate not reached: {format_rate(achieved)} of {format_rate(plan.rate_per_s)}; {dropped:,} dropped"]
-    if dropped / (done + dropped) > _RATE_MISSED:
-        return [f"rate not reached: {dropped:,} of {done + dropped:,} scheduled iterations were dropped"]
-    return []
+    share = f"{dropped:,} of {done + dropped:,} scheduled iterations were dropped"
+    if plan.rate_per_s is None:
+        return [f"rate not reached: {share}"]
+    achieved = plan.rate_per_s * done / (done + dropped)
+    return [f"rate not reached: {format_rate(achieved)} of {format_rate(plan.rate_per_s)}; {share}"]
 
 
 def _collections(vitals: Sequence[Vitals]) -> list[str]:
@@ -121,7 +119,3 @@ def _collections(vitals: Sequence[Vitals]) -> list[str]:
     if longest_s <= _GC_SHOWN_S:
         return []
     return [f"a garbage collection in a worker took {format_duration(longest_s)}"]
-
-
-def _cpus() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

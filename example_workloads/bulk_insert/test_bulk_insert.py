@@ -252,8 +252,9 @@ def _pipelined(worker: Worker) -> Insert:
     text = _INSERT.encode() + b"(" + b", ".join([b"%s"] * len(_COLUMNS)) + b")"
 
     def insert(block: Sequence[Row]) -> int:
-        with worker.conn.transaction(), worker.conn.cursor() as cursor:
-            cursor.executemany(text, block)
+        with worker.conn.cursor() as cursor:
+            with worker.conn.pipeline(), worker.conn.transaction():
+                cursor.executemany(text, block)
             rows: int = cursor.rowcount
         return rows
 

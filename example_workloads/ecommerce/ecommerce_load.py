@@ -61,6 +61,7 @@ def load(conn: psycopg.Connection[Any], shop: Shop, vectors: Literal["auto", "ne
     for table, columns, make, count in contents(shop, dim if with_vectors else 0):
         copy_rows(conn, table, columns, make(), count)
     _settle(conn)
+    log.info("making indexes")
     conn.execute(_script("ecommerce_indexes.sql"))
     if with_vectors:
         conn.execute("CREATE INDEX reviews_content_vector ON reviews USING hnsw (content_vector vector_cosine_ops)")

@@ -82,6 +82,7 @@ def load(conn: psycopg.Connection[Any], scale: int, seed: int, data_dir: Path | 
     for table in audience(imdb_ids, seed):
         copy_rows(conn, table)
     _settle(conn)
+    log.info("making indexes")
     conn.execute(_script("imdb_indexes.sql"))
     has_trigrams = _add_trigrams(conn)
     conn.execute(sql.SQL("VACUUM (ANALYZE) {}").format(sql.SQL(", ").join(map(sql.Identifier, TABLES))))

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 import psycopg
 import pytest
 from psycopg import sql
-from pydantic import BaseModel, BeforeValidator, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, Field, WithJsonSchema, model_validator
 
 from pytest_stormdb import OperationResult, Worker, worker_fixture
 
@@ -30,6 +30,9 @@ def _seconds(value: object) -> object:
     return float(match[1]) * _SECONDS[match[2]] if match else value
 
 
+Seconds = Annotated[float, BeforeValidator(_seconds), WithJsonSchema({"type": ["number", "string"]})]
+
+
 class Simple(BaseModel, extra="forbid", frozen=True):
     """The parameters of this workload."""
 
@@ -40,9 +43,7 @@ class Simple(BaseModel, extra="forbid", frozen=True):
         default="select", description="what test_configured does"
     )
     batch_size: int = Field(default=10, ge=1, le=1_000, description="rows in each iteration of test_configured")
-    timeout: Annotated[float, BeforeValidator(_seconds, json_schema_input_type=float | str)] = Field(
-        default=30.0, ge=1, le=300, description="the longest a statement may take, such as 30s"
-    )
+    timeout: Seconds = Field(default=30.0, ge=1, le=300, description="the longest a statement may take, such as 30s")
 
     @model_validator(mode="after")
     def _has_enough_rows(self) -> Simple:

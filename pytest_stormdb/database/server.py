@@ -115,10 +115,10 @@ class Schema:
             self._conn.execute("SELECT pg_advisory_unlock(hashtext(%s))", [f"stormdb:{self.name}"])
 
 
-def schema_name(workload: str) -> str:
-    """``stormdb_<workload>`` as an identifier PostgreSQL keeps whole (63 bytes)."""
+def schema_name(workload: str, suffix: str = "") -> str:
+    """``stormdb_<workload><suffix>`` as an identifier PostgreSQL keeps whole (63 bytes)."""
     plain = "".join(char if char.isalnum() and char.isascii() else "_" for char in workload.lower())
-    return f"stormdb_{plain}"[:63]
+    return f"stormdb_{plain}"[: 63 - len(suffix)] + suffix
 
 
 def end_sessions(conn: psycopg.Connection[Any], name: str) -> int:

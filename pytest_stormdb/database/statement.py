@@ -28,7 +28,7 @@ class _Prepared:
         self._pgconn: Any = None
 
     def _adopt(self, pgconn: Any) -> None:
-        self._pgconn = pgconn
+        """Get ready for a connection; it is ours, in ``_pgconn``, once the statement is prepared on it."""
         self._transformer = Transformer(self._owner.conn)
         self._encoding = self._transformer.encoding
 
@@ -79,6 +79,7 @@ class Statement(_Prepared):
         if pgconn is not self._pgconn:
             self._adopt(pgconn)
             self._checked(pgconn.prepare(self._name, self._sql))
+            self._pgconn = pgconn
         return self._checked(pgconn.exec_prepared(self._name, self._dumped(arguments)))
 
 
@@ -111,5 +112,6 @@ class AsyncStatement(_Prepared):
                 self._adopt(pgconn)
                 pgconn.send_prepare(self._name, self._sql)
                 self._checked((await conn.wait(generators.execute(pgconn)))[-1])
+                self._pgconn = pgconn
             pgconn.send_query_prepared(self._name, self._dumped(arguments))
             return self._checked((await conn.wait(generators.execute(pgconn)))[-1])

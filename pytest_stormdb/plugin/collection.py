@@ -24,7 +24,8 @@ class Mix:
 
     def __init__(self, owner: type) -> None:
         self.owner = owner
-        self.weights = dict(_weights(owner))
+        self.marks = _operation_marks(owner)
+        self.weights = {name: mark.kwargs.get("weight", 1) for name, mark in self.marks.items()}
 
     def operations(self) -> list[Operation]:
         """One operation for each marked method."""
@@ -54,14 +55,17 @@ class Mix:
         return mix
 
 
-def _weights(owner: type) -> list[tuple[str, float]]:
-    found = []
+def _operation_marks(owner: type) -> dict[str, pytest.Mark]:
+    found: dict[str, pytest.Mark] = {}
     for base in reversed(owner.__mro__):
         for name, member in vars(base).items():
-            for mark in _marks(member):
-                if mark.name == "stormdb_operation":
-                    found.append((name, mark.kwargs.get("weight", 1)))
-    return list(dict(found).items())
+            found.update((name, mark) for mark in _marks(member) if mark.name == "stormdb_operation")
+    return found
+
+
+def has_operations(owner: type) -> bool:
+    """Whether a class has methods marked as operations."""
+    return bool(_operation_marks(owner))
 
 
 def _marks(thing: object) -> list[pytest.Mark]:
@@ -119,6 +123,10 @@ def complaint_of_other(item: pytest.Item) -> str | None:
 
 def _complaint_of_mix(name: str, mix: Mix) -> str | None:
     for method, weight in mix.weights.items():
+        mark = mix.marks[method]
+        unknown = [*map(repr, mark.args), *map(repr, mark.kwargs.keys() - {"weight"})]
+        if unknown:
+            return f"mark stormdb_operation of {name}.{method}: unknown option {unknown[0]}; there is weight"
         if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 < weight < float("inf"):
             return f"{name}.{method}: weight={weight!r} is not a number above zero"
         if "worker" not in arguments_of(getattr(mix.owner, method)):

@@ -39,7 +39,8 @@ def _stormdb_schema_dsn(request: pytest.FixtureRequest, stormdb_dsn: str) -> Ite
         pytest.fail(f"fixture stormdb_dsn: not a connection string but {type(stormdb_dsn).__name__!r}", pytrace=False)
     with told():
         dsn = parse_dsn(stormdb_dsn, "fixture stormdb_dsn")
-        name = schema_name(workload_name(request.node))
+        suffix = f"_{request.config.workerinput['workerid']}" if hasattr(request.config, "workerinput") else ""
+        name = schema_name(workload_name(request.node), suffix)
         admin = admin_connection(dsn)
     with admin:
         schema = Schema(admin, name)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from ..errors import PlanError
-from .collection import complaint, complaint_of_other, health_mark, is_workload, mix_of
+from .collection import Mix, complaint, complaint_of_other, has_operations, health_mark, is_workload, mix_of
 from .fixtures import (  # noqa: F401 - pytest finds the fixtures here
     _stormdb_schema_dsn,
     batch_size,
@@ -103,6 +103,10 @@ def pytest_pycollect_makeitem(collector: Any, name: str, obj: object) -> Any:
     if health_mark(obj) is not None:
         return []
     mix = mix_of(obj) if isinstance(obj, type) else None
+    if mix is None and isinstance(obj, type) and collector.istestclass(obj, name) and has_operations(obj):
+        if collector.get_closest_marker("stormdb") is None:
+            raise collector.CollectError(f"{name} has operations but is not marked stormdb")
+        mix = Mix(obj)
     if mix is None:
         return None
     function = mix.as_function()

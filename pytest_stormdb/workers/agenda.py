@@ -20,6 +20,7 @@ from ..histogram import Histogram
 from ..pacing import active_windows_ns, stage_starts_ns
 from ..plan import LoadPlan
 from ..stats import Recorder, Snapshot
+from ..workload import Worker
 from .board import DEADLINE, Arrivals, Board
 from .messages import Interval, Message
 
@@ -36,14 +37,13 @@ class Agenda:
     def __init__(
         self,
         *,
-        worker: int,
+        worker: Worker,
         plan: LoadPlan,
         recorder: Recorder,
         board: Board,
         arrivals: Arrivals | None,
         send: Callable[[Message], None],
         draws: random.Random,
-        take_pause_ns: Callable[[], int],
     ) -> None:
         self.waiting = True
         self.wake_lag = Histogram()
@@ -54,7 +54,6 @@ class Agenda:
         self._arrivals = arrivals
         self._send = send
         self._draws = draws
-        self._take_pause_ns = take_pause_ns
         self._interval = -1
         self._orphaned = False
         self._wake_lags_ns = array("Q")
@@ -79,7 +78,7 @@ class Agenda:
         words = self._board.words
         low_ns, high_ns = self._plan.think_time_ns
         left = self._plan.iterations
-        for from_ns, to_ns in active_windows_ns(self._plan, self._worker):
+        for from_ns, to_ns in active_windows_ns(self._plan, self._worker.id):
             yield from self._wait(self._start_ns + from_ns)
             end_ns = self._start_ns + to_ns
             while (now := perf_counter_ns()) < words[DEADLINE] and now < end_ns:
@@ -90,7 +89,7 @@ class Agenda:
                     left -= 1
                     if not left:
                         return
-                pause_ns = self._take_pause_ns()
+                pause_ns = self._worker.take_pause_ns()
                 if high_ns:
                     pause_ns += self._draws.randint(low_ns, high_ns)
                 if pause_ns:
@@ -110,7 +109,7 @@ class Agenda:
             if intended_ns >= self._boundary_ns or now >= self._drain_ns:
                 self._keep_appointments(intended_ns, now)
             yield intended_ns
-            pause_ns = self._take_pause_ns()
+            pause_ns = self._worker.take_pause_ns()
             if pause_ns:
                 yield from self._pause(pause_ns)
 
@@ -188,4 +187,4 @@ class Agenda:
         snapshot = self._recorder.take()
         if self._interval < 0:
             snapshot = Snapshot()
-        self._send(Interval(self._worker, self._interval, self._stage, snapshot))
+        self._send(Interval(self._worker.id, self._interval, self._stage, snapshot))

@@ -4,23 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import os
 import pickle
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from multiprocessing.connection import Connection, Pipe, wait
 from time import perf_counter_ns
 from typing import Any, cast
 
 from ..errors import WorkerLost
-from ..plan import LoadPlan
-from ..stats import Snapshot
-from .agenda import INTERVAL_NS
 from .carriers import carry
 from .host import Job, serve
+from .layout import CAN_FORK, layout
 from .messages import (
     Broken,
     Done,
@@ -32,14 +29,11 @@ from .messages import (
     Message,
     Printed,
     Ready,
-    Vitals,
 )
+from .outcome import Outcome, Tick
 from .process import PipeOutlet, end_processes, fork_host, has_exited, how_it_ended
 
-CAN_FORK = hasattr(os, "fork")
-MAX_PROCESSES = 64
 _LOOK_S = 0.1
-_CHECK_S = 1.0
 _READY_S = 30.0
 """How long a host may take to connect one worker and to set up its resources."""
 _SILENCE_S = 6.0
@@ -52,41 +46,9 @@ _HEAD_START_NS = 20_000_000
 _HEAD_START_PER_WORKER_NS = 2_000_000
 
 
-def layout(plan: LoadPlan, *, is_async: bool) -> list[list[int]]:
-    """Which workers share a host: one each up to 64 processes, then evenly; asynchronous ones, a host per CPU."""
-    most = MAX_PROCESSES if not is_async else len(os.sched_getaffinity(0)) if CAN_FORK_AFFINITY else os.cpu_count() or 1
-    hosts = min(plan.workers, plan.processes or most) if CAN_FORK else 1
-    return [list(range(plan.workers))[index::hosts] for index in range(hosts)]
-
-
-CAN_FORK_AFFINITY = hasattr(os, "sched_getaffinity")
-
-
-Tick = Callable[[Snapshot], None]
 Alongside = Callable[[Callable[[], None]], contextlib.AbstractContextManager[Tick]]
 """What goes on beside a run, from its start to its end: it is given the way to stop the run, and gives what to call,
 several times a second, with all that was counted so far."""
-
-WhyAbort = Callable[[Snapshot, float], str | None]
-
-
-@dataclass(slots=True)
-class Outcome:
-    """Everything a crew brought home. ``elapsed_ns`` runs from the end of the warm-up to the last worker's end."""
-
-    whole: Snapshot = field(default_factory=Snapshot)
-    intervals: dict[int, Snapshot] = field(default_factory=dict)
-    stages: dict[int, Snapshot] = field(default_factory=dict)
-    first_failure: FirstFailure | None = None
-    interruption: Interruption | None = None
-    broken: list[Broken] = field(default_factory=list)
-    lost: list[WorkerLost] = field(default_factory=list)
-    vitals: list[Vitals] = field(default_factory=list)
-    elapsed_ns: int = 0
-    stopped_ns: int | None = None
-    signal: str | None = None
-    aborted: str | None = None
-    dropped: int = 0
 
 
 @dataclass(slots=True)
@@ -105,21 +67,15 @@ class _Host:
 
 
 class Crew:
-    """The hosts of one run. ``run`` may be called once.
+    """The hosts of one run. ``run`` may be called once."""
 
-    ``why_abort`` is asked about once a second, with the sum of what was collected and the measured seconds it
-    covers, whether the run should end now.
-    """
-
-    def __init__(self, job: Job, why_abort: WhyAbort, alongside: Alongside) -> None:
+    def __init__(self, job: Job, alongside: Alongside) -> None:
         self._job = job
-        self._why_abort = why_abort
         self._alongside = alongside
         self._tick: Tick = lambda snapshot: None
         self._hosts: list[_Host] = []
         self._measured_from_ns: int | None = None
         self._ended_ns = 0
-        self._checked_s = 0.0
         self._dismissed = False
         self._outcome = Outcome()
 
@@ -132,10 +88,10 @@ class Crew:
                 if self._all_ready():
                     with self._alongside(self.stop) as self._tick:
                         self._start()
-                        self._collect(lambda: False, self._silence_s())
+                        self._collect_rest(self._job.plan.timeout_ns / 1e9 + _SILENCE_S)
                 else:
                     self._dismiss()
-                    self._collect(lambda: False, self._silence_s())
+                    self._collect_rest(_LEAVE_S)
                 self._conclude()
         finally:
             self._end()
@@ -200,10 +156,10 @@ class Crew:
             with contextlib.suppress(OSError):
                 host.connection.send(message)
 
-    def _silence_s(self) -> float:
-        return _LEAVE_S if self._dismissed else self._job.plan.timeout_ns / 1e9 + _SILENCE_S
-
     # -- collect -----------------------------------------------------------------------------------------------
+
+    def _collect_rest(self, limit_s: float) -> None:
+        self._collect(lambda: False, limit_s)
 
     def _collect(self, until: Callable[[], bool], limit_s: float) -> None:
         """Take what the hosts send until they are gone, or something else is the case."""
@@ -212,25 +168,11 @@ class Crew:
             by_connection = {host.connection: host for host in live}
             for connection in wait(list(by_connection), timeout=_LOOK_S):
                 self._receive(by_connection[cast("Connection[Any, Any]", connection)])
-            now_s = time.monotonic()
-            if now_s - looked_s >= _LOOK_S:
-                looked_s = now_s
+            if time.monotonic() - looked_s >= _LOOK_S:
+                looked_s = time.monotonic()
                 for host in live:
                     self._look_after(host, limit_s)
                 self._tick(self._outcome.whole)
-            if now_s - self._checked_s >= _CHECK_S:
-                self._checked_s = now_s
-                self._check()
-
-    def _check(self) -> None:
-        """Ask whether to abort. What was collected covers all whole intervals but the last, whose reports may lack."""
-        if self._measured_from_ns is None or self._job.board.stopped:
-            return
-        covered_s = (perf_counter_ns() - self._measured_from_ns) // INTERVAL_NS - 1
-        if covered_s >= 1:
-            self._outcome.aborted = self._why_abort(self._outcome.whole, float(covered_s))
-            if self._outcome.aborted is not None:
-                self.stop()
 
     def _receive(self, host: _Host) -> None:
         try:
@@ -256,10 +198,10 @@ class Crew:
         if host.connection.poll():
             return
         silent_s = time.monotonic() - host.heard_s
-        is_waiting = self._measured_from_ns is None and host.ready == len(host.ids)
+        is_waiting = self._measured_from_ns is None and host.ready == len(host.ids) and not self._dismissed
         if has_gone or (host.said_farewell and silent_s > _LEAVE_S):
             self._part_with(host)
-        elif silent_s > limit_s and not (is_waiting and not self._dismissed):
+        elif silent_s > limit_s and not is_waiting:
             self._part_with(host, f"{host.name} hung: it said nothing for {limit_s:.0f} s and was ended")
 
     def _part_with(self, host: _Host, cause: str | None = None) -> None:
@@ -275,7 +217,7 @@ class Crew:
         outcome = self._outcome
         match message:
             case Interval():
-                self._add(message)
+                outcome.add(message, by_stage=bool(self._job.plan.stages))
             case Ready():
                 host.ready += 1
             case Done():
@@ -295,30 +237,19 @@ class Crew:
             case _:
                 carry(message)
 
-    def _add(self, message: Interval) -> None:
-        if message.interval < 0:
-            return
-        self._outcome.whole.merge(message.snapshot)
-        self._outcome.intervals.setdefault(message.interval, Snapshot()).merge(message.snapshot)
-        if self._job.plan.stages:
-            self._outcome.stages.setdefault(message.stage, Snapshot()).merge(message.snapshot)
-
     # -- end ---------------------------------------------------------------------------------------------------
 
     def _conclude(self) -> None:
-        """Settle the elapsed time, and what the timeline and the schedule lack."""
-        outcome, plan = self._outcome, self._job.plan
-        if self._measured_from_ns is None:
+        """Settle how long it took, and what the schedule still held."""
+        outcome, plan, from_ns = self._outcome, self._job.plan, self._measured_from_ns
+        if from_ns is None:
             return
-        until_ns = self._measured_from_ns + (plan.duration_ns or 0)
-        if outcome.stopped_ns is not None:
-            until_ns = outcome.stopped_ns if plan.duration_ns is None else min(until_ns, outcome.stopped_ns)
-        ended_ns = self._ended_ns or perf_counter_ns()
-        outcome.elapsed_ns = max(0, ended_ns - self._measured_from_ns, until_ns - self._measured_from_ns)
-        for interval in range(max(outcome.intervals, default=0)):
-            outcome.intervals.setdefault(interval, Snapshot())
+        until_ns = from_ns + (plan.duration_ns or 0)
+        if outcome.stopped_ns is not None and (plan.duration_ns is None or outcome.stopped_ns < until_ns):
+            until_ns = outcome.stopped_ns
+        outcome.close((self._ended_ns or perf_counter_ns()) - from_ns, until_ns - from_ns)
         if self._job.arrivals is not None and plan.iterations is None:
-            outcome.dropped = self._job.arrivals.unclaimed_by(until_ns - self._measured_from_ns + plan.warmup_ns)
+            outcome.dropped = self._job.arrivals.unclaimed_by(until_ns - from_ns + plan.warmup_ns)
 
     def _on_signal(self, number: int) -> None:
         if self._outcome.signal is not None:

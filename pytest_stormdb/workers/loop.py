@@ -70,14 +70,13 @@ class Loop:
         self.calls: list[Callable[[], Any]] = []
         self._draws = random.Random(f"plan:{plan.seed}:{worker.id}")
         self.agenda = Agenda(
-            worker=worker.id,
+            worker=worker,
             plan=plan,
             recorder=recorder,
             board=board,
             arrivals=arrivals,
             send=send,
             draws=self._draws,
-            take_pause_ns=worker.take_pause_ns,
         )
         self._workload = workload
         self._plan = plan
@@ -95,7 +94,7 @@ class Loop:
     def run(self, start_ns: int) -> None:
         """Drive the turns in this thread. Raises Interrupted, or ServerError when the server stays away."""
         worker, line, plan = self.worker, self._line, self._plan
-        is_open, retries = plan.is_open, plan.retries
+        is_plain, retries = not plan.is_open, plan.retries
         name, call, append = self._first()
         mixed = len(self.calls) > 1
         state = None
@@ -114,11 +113,16 @@ class Loop:
             except BaseException as error:
                 value = self._retry(call, error, state) if retries else Failed(error)
             finished = perf_counter_ns()
-            eventful = is_open or self._retries or self.overdue == worker.iteration
-            if value is None and not eventful and line.is_clean():
+            if (
+                value is None
+                and is_plain
+                and not self._retries
+                and line.is_clean()
+                and self.overdue != worker.iteration
+            ):
                 append(finished - started)
                 continue
-            self._settle(Sample(name, turn if is_open else started, started, finished), value)
+            self._settle(Sample(name, started if is_plain else turn, started, finished), value)
             value = None  # what the call returned is let go of here, and not within the next call's time
             if self.overdue == worker.iteration:
                 line.absorb_cancel()
@@ -130,7 +134,7 @@ class Loop:
     async def run_async(self, start_ns: int, sleep_until: Callable[[int], Any]) -> None:
         """Drive the turns in this task; the twin of ``run``."""
         worker, line, plan = self.worker, self._line, self._plan
-        is_open, retries = plan.is_open, plan.retries
+        is_plain, retries = not plan.is_open, plan.retries
         name, call, append = self._first()
         mixed = len(self.calls) > 1
         state = None
@@ -149,11 +153,16 @@ class Loop:
             except BaseException as error:
                 value = await self._retry_async(call, error, state) if retries else Failed(error)
             finished = perf_counter_ns()
-            eventful = is_open or self._retries or self.overdue == worker.iteration
-            if value is None and not eventful and line.is_clean():
+            if (
+                value is None
+                and is_plain
+                and not self._retries
+                and line.is_clean()
+                and self.overdue != worker.iteration
+            ):
                 append(finished - started)
                 continue
-            self._settle(Sample(name, turn if is_open else started, started, finished), value)
+            self._settle(Sample(name, started if is_plain else turn, started, finished), value)
             value = None  # what the call returned is let go of here, and not within the next call's time
             if self.overdue == worker.iteration:
                 _forget_cancel()

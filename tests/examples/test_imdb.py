@@ -195,7 +195,7 @@ def test_its_metadata_and_configurations_are_read() -> None:
     for name in ("basic", "advanced"):
         configuration = load_configuration(FOLDER / "examples" / f"{name}-config.yaml", {})
         assert (configuration.plugin, configuration.version) == ("imdb", metadata.version)
-        assert "scale" in configuration.parameters
+        import_module("test_imdb").LibraryParameters(**configuration.parameters)
         assert configuration.database is None
 
 

@@ -64,7 +64,9 @@ def test_an_async_failure_is_shown(suite: Suite) -> None:
     """)
     result = suite.run()
     result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["no iteration succeeded (2 failed)", ">       assert row == (2,)", "E       assert (1,) ==*"])
+    result.stdout.fnmatch_lines(
+        ["no iteration succeeded (2 failed)", ">       assert row == (2,)", "E       assert (1,) ==*"]
+    )
     result.stdout.no_fnmatch_line("*pytest_stormdb/*")
 
 
@@ -122,7 +124,12 @@ def test_a_marked_class_is_one_weighted_mix(suite: Suite) -> None:
         ("weight=75", "weight='big'", "TestShop.read: weight='big' is not a number above zero"),
         ("def read(self, worker)", "def read(self)", "TestShop.read is an operation but has no 'worker' argument*"),
         ("def read(", "async def read(", "TestShop mixes 'def' and 'async def' operations; use one kind"),
-        ("operation(weight=75)", "operation(wieght=75)", "TestShop.read: unknown option 'wieght'; there is weight"),
+        ("operation(weight=75)", "operation(75)", "mark stormdb_operation of TestShop.read: unknown option 75; *"),
+        (
+            "operation(weight=75)",
+            "operation(wieght=75)",
+            "mark stormdb_operation of TestShop.read: unknown option 'wieght'; *",
+        ),
     ],
 )
 def test_a_bad_mix_is_a_set_up_error(suite: Suite, old: str, new: str, message: str) -> None:
@@ -132,6 +139,29 @@ def test_a_bad_mix_is_a_set_up_error(suite: Suite, old: str, new: str, message: 
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines([message])
     result.stdout.no_fnmatch_line("*pytest_stormdb/*")
+
+
+def test_operations_without_their_mark_are_no_silent_nothing(suite: Suite) -> None:
+    """A test class whose methods are operations, but which is not marked, is a collection error."""
+    suite.write("""
+        import pytest
+
+        class Shop:
+            @pytest.mark.stormdb_operation(weight=2)
+            def read(self, worker):
+                pass
+
+        class TestShop(Shop):
+            pass
+    """)
+    result = suite.run()
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["TestShop has operations but is not marked stormdb"])
+    result.stdout.no_fnmatch_line("*pytest_stormdb/*")
+    (suite.path / "test_it.py").write_text(
+        (suite.path / "test_it.py").read_text() + "\npytestmark = pytest.mark.stormdb(iterations=3)\n"
+    )
+    suite.run().assert_outcomes(passed=1)
 
 
 def test_results_speak_for_their_operations(suite: Suite) -> None:

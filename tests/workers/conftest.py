@@ -1,4 +1,4 @@
-"""One server for all tests of the engine, and sessions that are ended with their test."""
+"""Sessions that are ended with their test."""
 
 from __future__ import annotations
 
@@ -11,13 +11,6 @@ import pytest
 from pytest_stormdb.database.embedded import EmbeddedServer
 
 from .harness import Session
-
-
-@pytest.fixture(scope="session")
-def server() -> Iterator[EmbeddedServer]:
-    """A server that no test harms."""
-    with EmbeddedServer.start(max_connections=100) as running:
-        yield running
 
 
 @pytest.fixture(scope="session")

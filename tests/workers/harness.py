@@ -102,10 +102,18 @@ class Session:
         self._directory = directory
         (directory / "test_it.py").write_text("import pytest\n" + textwrap.dedent(source))
         (directory / "conftest.py").write_text(textwrap.dedent(conftest))
-        (directory / "pytest.ini").write_text(
-            "[pytest]\nfilterwarnings = error\nasyncio_default_fixture_loop_scope = function\n"
-        )
-        command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--stormdb-json=run.json", *options]
+        (directory / "pytest.ini").write_text("[pytest]\nfilterwarnings = error\n")
+        command = [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-p",
+            "stormdb",
+            "-p",
+            "no:cacheprovider",
+            "--stormdb-json=run.json",
+            *options,
+        ]
         if dsn is not None:
             command.append(f"--stormdb-dsn={dsn}")
         self.began_s = time.monotonic()
@@ -116,7 +124,12 @@ class Session:
             stdout=self._output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"},
+            env={
+                **os.environ,
+                "PYTHONPATH": str(ROOT),
+                "PYTHONDONTWRITEBYTECODE": "1",
+                "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+            },
         )
 
     def processes(self) -> dict[int, int]:

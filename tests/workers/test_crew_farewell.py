@@ -24,8 +24,8 @@ def test_a_host_that_says_farewell_and_exits_between_two_looks_is_not_lost(monke
         return True
 
     monkeypatch.setattr(crew, "has_exited", has_exited)
-    monkeypatch.setattr(crew, "end_processes", lambda pids, patience_s: [0 for _ in pids])
-    team = crew.Crew(job, lambda whole, elapsed_s: None, contextlib.nullcontext)  # type: ignore[arg-type]
+    monkeypatch.setattr(crew, "end_processes", lambda pids, patience_s: [0])
+    team = crew.Crew(job, contextlib.nullcontext)  # type: ignore[arg-type]
     host = crew._Host([0], ours, 1, time.monotonic())
 
     team._look_after(host, limit_s=10.0)

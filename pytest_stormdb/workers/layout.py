@@ -1,0 +1,22 @@
+"""Which workers share a process."""
+
+from __future__ import annotations
+
+import os
+
+from ..plan import LoadPlan
+
+CAN_FORK = hasattr(os, "fork")
+MAX_PROCESSES = 64
+
+
+def cpus() -> int:
+    """How many CPUs this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def layout(plan: LoadPlan, *, is_async: bool) -> list[list[int]]:
+    """The workers of each host: one each up to 64 processes, then evenly; asynchronous ones, a host per CPU."""
+    most = cpus() if is_async else MAX_PROCESSES
+    hosts = min(plan.workers, plan.processes or most) if CAN_FORK else 1
+    return [list(range(plan.workers))[index::hosts] for index in range(hosts)]

@@ -1,0 +1,215 @@
+"""When iterations start, how many there are, and which of them count."""
+
+from __future__ import annotations
+
+import math
+import os
+import struct
+import time
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_stormdb.plan import make_plan
+from pytest_stormdb.run import run
+from pytest_stormdb.verdict import Threshold
+from pytest_stormdb.workers.board import Arrivals
+from pytest_stormdb.workload import Operation, Workload
+
+from .harness import load
+
+Claims = Callable[[], list[int]]
+
+
+def empty(worker: Any) -> None:
+    """Nothing."""
+
+
+def ten_ms(worker: Any) -> None:
+    """Ten milliseconds on the server."""
+    worker.conn.execute("SELECT pg_sleep(0.01)")
+
+
+@pytest.fixture
+def claims(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Claims]:
+    """Every arrival that any worker of a run claimed, in ns from its start."""
+    log = os.open(tmp_path / "claims", os.O_RDWR | os.O_CREAT | os.O_APPEND)
+    claim = Arrivals.claim
+
+    def noted(self: Arrivals) -> int | None:
+        intended_ns = claim(self)
+        if intended_ns is not None:
+            os.write(log, struct.pack("q", intended_ns))
+        return intended_ns
+
+    monkeypatch.setattr(Arrivals, "claim", noted)
+    yield lambda: sorted(value for (value,) in struct.iter_unpack("q", (tmp_path / "claims").read_bytes()))
+    os.close(log)
+
+
+@pytest.mark.parametrize("is_async", [False, True], ids=["processes", "tasks"])
+def test_each_uniform_arrival_is_served_exactly_once(dsn: str, claims: Claims, is_async: bool) -> None:
+    """Of 500/s over 0.4 s of warm-up and 0.8 s, every arrival is claimed once, at its time; 400 are measured."""
+
+    async def empty_async(worker: Any) -> None:
+        """Nothing."""
+
+    function = empty_async if is_async else empty
+    record = load(function, dsn, workers=4, rate="500/s", warmup="400ms", duration="800ms", connect=False)
+    assert claims() == [round(index * 1e9 / 500) for index in range(600)]
+    assert (record.statistics.total.count, record.dropped) == (400, 0)
+
+
+@pytest.mark.parametrize("arrivals", ["uniform", "poisson"])
+def test_what_nobody_was_free_to_serve_is_counted_as_dropped(dsn: str, claims: Claims, arrivals: str) -> None:
+    """Two workers of 10 ms cannot serve 1,000/s: served and dropped add up to the schedule, and it is a finding."""
+    record = load(ten_ms, dsn, workers=2, rate="1000/s", arrivals=arrivals, duration="1s")
+    plan = make_plan(("", {"rate": "1000/s", "arrivals": arrivals, "duration": "1s"}))
+    assert record.statistics.total.count == len(claims())
+    assert record.statistics.total.count + record.dropped == scheduled(plan)
+    assert record.dropped > 700
+    assert record.statistics.total.response.max > 0.5
+    assert any("rate not reached" in finding for finding in record.validity.findings)
+
+
+def scheduled(plan: Any) -> int:
+    """How many arrivals a plan's schedule holds, counted one by one."""
+    from pytest_stormdb.pacing import make_schedule
+
+    schedule = make_schedule(plan)
+    count, position = 0, schedule.gap(0)
+    while schedule.intended_ns(position) is not None:
+        count += 1
+        position += schedule.gap(count)
+    return count
+
+
+@pytest.mark.slow
+def test_poisson_arrivals_of_a_real_run_are_exponential(dsn: str, claims: Claims) -> None:
+    """The gaps between the arrivals of a run pass a Kolmogorov-Smirnov test at 1 % against their distribution."""
+    load(empty, dsn, workers=3, rate="1000/s", arrivals="poisson", duration="3s", seed=7, connect=False)
+    starts = claims()
+    gaps = sorted((after - before) / 1e6 for before, after in pairwise(starts))
+    n = len(gaps)
+    assert 2700 < n < 3300
+    expected = [1 - math.exp(-gap) for gap in gaps]
+    distance = max(max((i + 1) / n - value, value - i / n) for i, value in enumerate(expected))
+    assert distance < 1.63 / math.sqrt(n)
+
+
+@pytest.mark.parametrize("rate", [None, "1000/s"], ids=["closed", "open"])
+@pytest.mark.parametrize("warmup", ["0s", "200ms"])
+def test_iterations_are_exact(dsn: str, rate: str | None, warmup: str) -> None:
+    """Three workers of seven measured iterations each make 21, whatever the model and the warm-up."""
+    record = load(ten_ms, dsn, workers=3, iterations=7, rate=rate, warmup=warmup)
+    assert record.statistics.total.count == 21
+    assert record.dropped == 0
+
+
+def test_warm_up_is_cut_by_the_intended_start_and_the_end_is_drained(dsn: str) -> None:
+    """Of iterations of 0.5 s after 0.75 s of warm-up, those begun in the warm-up do not count; the last one does."""
+
+    def half(worker: Any) -> None:
+        time.sleep(0.5)
+
+    record = load(half, dsn, workers=1, warmup="750ms", duration="1s", connect=False)
+    assert record.statistics.total.count == 2
+    assert record.statistics.elapsed_s == pytest.approx(1.25, abs=0.2)
+
+
+def test_metrics_are_reset_at_the_end_of_the_warm_up(dsn: str) -> None:
+    """A counter says how many measured iterations there were."""
+
+    def counts(worker: Any) -> None:
+        worker.metrics.count("calls")
+
+    record = load(counts, dsn, workers=2, rate="500/s", warmup="300ms", duration="300ms", connect=False)
+    assert record.statistics.metrics["calls"].value == record.statistics.total.count == 150
+
+
+def test_rates_divide_by_the_time_of_the_whole_run(dsn: str) -> None:
+    """Three arrivals in 1.5 s are 2/s, though the last one comes after one second."""
+    record = load(empty, dsn, workers=1, rate="2/s", duration="1500ms", connect=False)
+    assert record.statistics.total.count == 3
+    assert 1.5 <= record.statistics.elapsed_s < 2
+
+
+@pytest.mark.parametrize(("think_time", "most"), [("100ms", 10), ("50ms..150ms", 20)])
+def test_think_time_lies_between_iterations(dsn: str, think_time: str, most: int) -> None:
+    """A worker that thinks makes few iterations in a second, and its thinking is in no latency."""
+    record = load(empty, dsn, workers=1, duration="1s", think_time=think_time, connect=False)
+    assert 3 <= record.statistics.total.count <= most
+    assert record.statistics.total.response.p50 < 0.02
+
+
+def mix(*weights: float) -> Workload:
+    """A class of operations with these weights."""
+    operations = tuple(Operation(f"op{weight}", empty, weight=weight) for weight in weights)
+    return Workload(name="mix", nodeid="mix", operations=operations)
+
+
+def test_a_drawn_mix_matches_its_weights(dsn: str) -> None:
+    """6,000 draws on a known seed pass a chi-squared test at 0.1 %; another run draws the same, another seed not."""
+    weights = (45, 30, 20, 5)
+
+    def counts(seed: int) -> list[int]:
+        plan = make_plan(("", {"workers": 3, "iterations": 2000, "connect": False, "seed": seed}))
+        operations = run(mix(*weights), plan, dsn, embedded=True).statistics.operations
+        return [operations[f"op{weight}"].count for weight in weights]
+
+    drawn = counts(11)
+    assert sum(drawn) == 6000
+    expected = [weight * 60 for weight in weights]
+    assert sum((got - want) ** 2 / want for got, want in zip(drawn, expected, strict=True)) < 16.27
+    assert counts(11) == drawn
+    assert counts(12) != drawn
+
+
+@pytest.mark.parametrize("processes", [1, 3], ids=["threads", "processes"])
+def test_the_same_seed_draws_the_same_numbers(dsn: str, tmp_path: Path, processes: int) -> None:
+    """Every worker's stream is a function of seed and id, and of nothing else."""
+
+    def draws(seed: int, name: str) -> list[str]:
+        out = os.open(tmp_path / name, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+
+        def write(worker: Any) -> None:
+            os.write(out, f"{worker.id} {worker.iteration} {worker.rng.random()}\n".encode())
+
+        load(write, dsn, workers=3, iterations=5, seed=seed, processes=processes, connect=False)
+        os.close(out)
+        return sorted((tmp_path / name).read_text().splitlines())
+
+    first = draws(1, "first")
+    assert len(set(first)) == 15
+    assert draws(1, "again") == first
+    assert draws(2, "other") != first
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("expression", "options"), [("p99 < 1ms", {}), ("p90 < 1ms", {"rate": "300/s"}), ("throughput > 5000/s", {})]
+)
+def test_a_missed_threshold_may_abort_a_run(dsn: str, expression: str, options: dict[str, Any]) -> None:
+    """A threshold that is missed with abort=True ends the run long before its time, failed, and says when."""
+    threshold = Threshold.parse(expression, abort=True)
+    began = time.monotonic()
+    record = load(ten_ms, dsn, thresholds=[threshold], workers=4, duration="60s", **options)
+    assert time.monotonic() - began < 30
+    assert record.outcome == "failed"
+    assert record.reasons[0].startswith("aborted after ")
+    assert f"{expression}: measured" in record.reasons[0]
+    assert record.verdicts[0].ruling == "fail"
+    assert 1 < record.statistics.elapsed_s < 30
+
+
+@pytest.mark.slow
+def test_other_thresholds_let_a_run_go_on(dsn: str) -> None:
+    """A missed threshold without abort, and a held one with it, do not end a run."""
+    thresholds = [Threshold.parse("p50 < 1ms"), Threshold.parse("p50 < 10s", abort=True)]
+    record = load(ten_ms, dsn, thresholds=thresholds, workers=2, duration="4s")
+    assert record.outcome == "failed"
+    assert record.statistics.elapsed_s >= 4
+    assert "aborted" not in record.reasons[0]
