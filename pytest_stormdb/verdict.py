@@ -71,7 +71,8 @@ class Threshold:
         if _LATENCY.fullmatch(self.metric):
             return format_duration(value)
         if self.metric == "throughput":
-            return format_rate(value)
+            unit = self.expression[-1]
+            return format_rate(value, unit if unit in "mh" else "s")
         if self.metric == "errors":
             return format_ratio(value)
         return format_count(int(value)) if float(value).is_integer() else f"{value:.4g}"
