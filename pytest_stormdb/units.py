@@ -71,11 +71,11 @@ def format_duration(seconds: float | None) -> str:
     return f"{seconds * 1e9:.0f} ns" if seconds else "0 s"
 
 
-def format_rate(per_s: float | None) -> str:
-    """``1,234/s``, ``12.3/s``; ``-`` for nothing."""
+def format_rate(per_s: float | None, unit: str = "s") -> str:
+    """``1,234/s``, ``12.3/s``, in another unit of time ``74,040/m``; ``-`` for nothing."""
     if per_s is None or math.isnan(per_s):
         return "-"
-    return f"{_three_digits(per_s)}/s"
+    return f"{_three_digits(per_s * _S_PER_RATE_UNIT[unit])}/{unit}"
 
 
 def format_ratio(ratio: float) -> str:

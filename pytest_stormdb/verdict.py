@@ -71,7 +71,8 @@ class Threshold:
         if _LATENCY.fullmatch(self.metric):
             return format_duration(value)
         if self.metric == "throughput":
-            return format_rate(value)
+            unit = self.expression[-1]
+            return format_rate(value, unit if unit in "mh" else "s")
         if self.metric == "errors":
             return format_ratio(value)
         return format_count(int(value)) if float(value).is_integer() else f"{value:.4g}"
@@ -117,15 +118,8 @@ class Verdict:
         where = f" [{self.threshold.operation}]" if self.threshold.operation else ""
         measured = self.reason
         if self.estimate is not None:
-            measured = f"measured {self._shown(self.estimate)}" + (f" ({self.reason})" if self.reason else "")
+            measured = f"measured {self.threshold.shown(self.estimate)}" + (f" ({self.reason})" if self.reason else "")
         return f"{self.threshold.expression}{where}: {measured}"
-
-    def _shown(self, estimate: float) -> str:
-        """The estimate, with the digits it takes to tell it from a limit that it misses."""
-        shown = self.threshold.shown(estimate)
-        if self.ruling == "pass" or shown != self.threshold.shown(self.threshold.limit):
-            return shown
-        return f"{shown}, off by {(estimate - self.threshold.limit) / (self.threshold.limit or 1):+.2g} of the limit"
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,8 +14,14 @@ if TYPE_CHECKING:
 _CONNECTIONS = {"psycopg": {"Connection", "AsyncConnection"}, "psycopg2": {"connection"}, "asyncpg": {"Connection"}}
 
 
+RUNNER = "stormdb"
+"""The fixture with which a test runs loads itself."""
+
+
 def is_workload(item: Any) -> bool:
-    """Whether a test is run under load."""
+    """Whether a test is run under load by the plugin; one with the runner in its hand runs the load itself."""
+    if RUNNER in getattr(item, "fixturenames", ()):
+        return False
     return isinstance(item, pytest.Function) and item.get_closest_marker("stormdb") is not None
 
 
@@ -50,11 +56,11 @@ class Mix:
         mix.__code__ = mix.__code__.replace(
             co_firstlineno=inspect.getsourcelines(self.owner)[1], co_filename=inspect.getfile(self.owner)
         )
-        mix.pytestmark = [*getattr(self.owner, "pytestmark", []), *self._thresholds()]  # type: ignore[attr-defined]
+        mix.pytestmark = list(getattr(self.owner, "pytestmark", []))  # type: ignore[attr-defined]
         mix.stormdb_mix = self  # type: ignore[attr-defined]
         return mix
 
-    def _thresholds(self) -> list[pytest.MarkDecorator]:
+    def thresholds(self) -> list[pytest.MarkDecorator]:
         """The methods' own thresholds, each for its operation."""
         return [
             pytest.mark.stormdb_slo(*mark.args, **{"operation": name, **mark.kwargs})
@@ -122,10 +128,11 @@ def complaint(item: pytest.Function) -> str | None:
 
 def complaint_of_other(item: pytest.Item) -> str | None:
     """What is wrong with our marks on what is no workload; None where nothing is."""
+    if RUNNER in getattr(item, "fixturenames", ()):
+        return None
     if item.get_closest_marker("stormdb") is not None:
         return f"{item.name} is marked stormdb but is no plain test function"
-    runs_in_hand = "stormdb" in getattr(item, "fixturenames", ())
-    if item.get_closest_marker("stormdb_slo") is not None and not runs_in_hand:
+    if item.get_closest_marker("stormdb_slo") is not None:
         return f"{item.name} has thresholds but is no workload; mark it stormdb, or use the stormdb fixture"
     return None
 

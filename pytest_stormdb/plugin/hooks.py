@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from ..errors import PlanError
-from .collection import Mix, complaint, complaint_of_other, has_operations, health_mark, is_workload, mix_of
+from .collection import RUNNER, Mix, complaint, complaint_of_other, has_operations, health_mark, is_workload, mix_of
 from .fixtures import (  # noqa: F401 - pytest finds the fixtures here
     _stormdb_schema_dsn,
     batch_size,
@@ -114,7 +114,15 @@ def pytest_pycollect_makeitem(collector: Any, name: str, obj: object) -> Any:
     items = collector.ihook.pytest_pycollect_makeitem(collector=collector, name=name, obj=function)
     for item in items:
         item.obj = function  # pytest looks it up by its name, and would find the class
+        for mark in mix.thresholds():
+            item.add_marker(mark)
     return items
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Let ``-m stormdb`` find every load test, also those that run their load with the fixture."""
+    if RUNNER in getattr(item, "fixturenames", ()) and item.get_closest_marker("stormdb") is None:
+        item.add_marker("stormdb")
 
 
 @pytest.hookimpl(wrapper=True)
@@ -154,7 +162,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
     yield
-    if "stormdb" in getattr(item, "fixturenames", ()):
+    if RUNNER in getattr(item, "fixturenames", ()):
         from .execution import check_results_in_hand
 
         check_results_in_hand(item)

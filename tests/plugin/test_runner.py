@@ -132,3 +132,22 @@ def test_bad_options_in_hand(suite: Suite) -> None:
         ]
     )
     result.stdout.no_fnmatch_line("*pytest_stormdb/*")
+
+
+def test_the_marker_selects_runs_in_hand(suite: Suite) -> None:
+    """``-m stormdb`` selects tests with the runner as well, and a mark on one gives its runs their options."""
+    suite.write("""
+        import pytest
+
+        def test_plain():
+            pass
+
+        @pytest.mark.stormdb(iterations=3, workers=2)
+        def test_in_hand(stormdb):
+            assert stormdb.run(lambda worker: None).operations == 6
+
+        def test_unmarked(stormdb):
+            assert stormdb.run(lambda worker: None, iterations=2).operations == 2
+    """)
+    suite.run("-m", "stormdb").assert_outcomes(passed=2, deselected=1)
+    suite.run("-m", "not stormdb").assert_outcomes(passed=1, deselected=2)

@@ -112,6 +112,7 @@ def test_a_threshold_that_is_no_text_is_refused() -> None:
         ("lag.max < 51ms", "pass", "lag.max < 51ms: measured 50.0 ms"),
         ("throughput > 24/s", "pass", "throughput > 24/s: measured 25.0/s"),
         ("throughput > 26/s", "fail", "throughput > 26/s: measured 25.0/s"),
+        ("throughput > 1000/m", "pass", "throughput > 1000/m: measured 1,500/m"),
         ("retries <= 6", "fail", "retries <= 6: measured 7"),
         ("dropped == 3", "pass", "dropped == 3: measured 3"),
         ("reconnects == 0", "fail", "reconnects == 0: measured 2"),
