@@ -112,6 +112,7 @@ def lagging(conn):
 """
 
 
+@pytest.mark.slow
 def test_failing_during(suite: Suite, database: psycopg.Connection[Any]) -> None:
     """A check that fails for a while in mid-run is recorded with its time and shown, and the run goes on."""
     suite.write("test_own.py", module(BETWEEN.format(abort=False, from_s=1.5, until_s=2.0), "3s"))
@@ -128,6 +129,7 @@ def test_failing_during(suite: Suite, database: psycopg.Connection[Any]) -> None
     assert f"health, during at {failed[0]['at_s']:.1f} s: lagging: ValueError: replica lags" in ran.text
 
 
+@pytest.mark.slow
 def test_abort(suite: Suite, database: psycopg.Connection[Any]) -> None:
     """A check that says ``abort`` ends the run at its failure, which fails the test and says when and why."""
     suite.write("test_own.py", module(BETWEEN.format(abort=True, from_s=1.0, until_s=2.5), "30s"))
@@ -175,6 +177,7 @@ def test_hanging_before(suite: Suite, database: psycopg.Connection[Any], body: s
     assert "no answer within 0.5 s" in ran.text or "QueryCanceled" in ran.text
 
 
+@pytest.mark.slow
 def test_hanging_during(suite: Suite, database: psycopg.Connection[Any]) -> None:
     """A check that begins to hang in mid-run neither stops the run nor holds it up at its end."""
     checks = """
@@ -272,18 +275,17 @@ def test_too_few_slots(suite: Suite, database: psycopg.Connection[Any]) -> None:
     assert "take fewer workers or raise max_connections" in ran.text
 
 
+def sleep_until_cancelled(conn: psycopg.Connection[Any]) -> None:
+    with contextlib.suppress(psycopg.errors.QueryCanceled):
+        conn.execute("SELECT pg_sleep(60)")
+
+
 def test_other_sessions_are_a_warning(suite: Suite, database: psycopg.Connection[Any]) -> None:
     """An active session of somebody else is recorded and shown, and fails nothing."""
-    busy = psycopg.connect(os.environ["STORMDB_DSN"], autocommit=True, application_name="somebody")
-
-    def sleep() -> None:
-        with contextlib.suppress(psycopg.errors.QueryCanceled):
-            busy.execute("SELECT pg_sleep(60)")
-
-    sleeper = threading.Thread(target=sleep)
-    with busy:
+    suite.write("test_own.py", module("", "300ms"))
+    with psycopg.connect(os.environ["STORMDB_DSN"], autocommit=True, application_name="somebody") as busy:
+        sleeper = threading.Thread(target=sleep_until_cancelled, args=[busy])
         sleeper.start()
-        suite.write("test_own.py", module("", "300ms"))
         ran = suite.run()
         busy.cancel_safe()
         sleeper.join()
