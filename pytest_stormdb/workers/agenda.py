@@ -108,14 +108,18 @@ class Agenda:
                 return
             intended_ns = self._start_ns + offset_ns
             now = perf_counter_ns()
-            if now < intended_ns:
-                yield from self._wait(intended_ns)
-                if self._board.stopped:
-                    return
+            if now < intended_ns - _WAIT_SLICE_NS:
+                yield from self._wait(intended_ns - _WAIT_SLICE_NS)
                 now = perf_counter_ns()
-                self._wake_lags_ns.append(now - intended_ns)
             if intended_ns >= self._boundary_ns or now >= self._drain_ns:
                 self._keep_appointments(intended_ns, now)
+            if perf_counter_ns() < intended_ns:  # from here on, nothing must stand between waking up and the call
+                self.waiting = True
+                yield -intended_ns
+                self._wake_lags_ns.append(perf_counter_ns() - intended_ns)
+                self.waiting = False
+            if words[DEADLINE] == 0:
+                return
             yield intended_ns
             pause_ns = self._worker.take_pause_ns()
             if pause_ns:
