@@ -56,45 +56,68 @@ def run(
         server = describe(admin, embedded=embedded)
     before = MachineTime.now()
     checks, checked = health
-    monitor = Monitor(checks, dsn)
-    abort = Abort(plan, thresholds)
+    monitor, abort = Monitor(checks, dsn), Abort(plan, thresholds)
+    _log.info("run started", extra=context(workload.name))
+    alongside = _alongside(monitor, abort, lambda: exporters.during(workload, plan))
+    outcome = _work(workload, plan, with_parameters(dsn, application_name=name), name, alongside)
+    stolen = MachineTime.now().stolen_since(before)
+    _clear_away(dsn, name, outcome)
+    after = examine_health([check for check in checks if not check.advisory], dsn, "after")
+    facts = ServerFacts(server.version, embedded, server.settings)
+    return _record(
+        workload, plan, facts, outcome, thresholds, (*checked, *monitor.results, *after), stolen, abort.reason
+    )
+
+
+def _alongside(
+    monitor: Monitor, abort: Abort, export: Callable[[], contextlib.AbstractContextManager[Tick]]
+) -> Alongside:
+    """Health checks, thresholds that may end the run, and exporters, from its start to its end."""
 
     @contextlib.contextmanager
     def alongside(stop: Callable[[], None]) -> Iterator[Tick]:
-        with monitor.during(stop), exporters.during(workload, plan) as export, abort.during(stop) as judge_so_far:
+        with monitor.during(stop), export() as tell, abort.during(stop) as judge_so_far:
 
             def tick(snapshot: Snapshot) -> None:
-                export(snapshot)
+                tell(snapshot)
                 judge_so_far(snapshot)
 
             yield tick
 
-    _log.info("run started", extra=context(workload.name))
-    outcome = _work(workload, plan, with_parameters(dsn, application_name=name), name, alongside)
-    stolen = MachineTime.now().stolen_since(before)
-    _clear_away(dsn, name, outcome)
+    return alongside
 
+
+def _record(
+    workload: Workload,
+    plan: LoadPlan,
+    server: ServerFacts,
+    outcome: Outcome,
+    thresholds: Sequence[Threshold],
+    health: Sequence[HealthResult],
+    stolen: float,
+    aborted: str | None,
+) -> RunRecord:
+    """Everything the run was and showed, derived and judged."""
     statistics = _statistics(outcome.whole, outcome.intervals, outcome.elapsed_ns, plan)
     validity = examine(plan, statistics, outcome.vitals, stolen=stolen, dropped=outcome.dropped)
     verdicts = judge(thresholds, Evidence(statistics, outcome.dropped, validity))
-    after = examine_health([check for check in checks if not check.advisory], dsn, "after")
-    result, reasons = conclude(outcome, statistics, verdicts, thresholds, [*monitor.results, *after], abort.reason)
-    _log_conclusion(workload, result, verdicts, [*monitor.results, *after])
+    result, reasons = conclude(outcome, statistics, verdicts, thresholds, health, aborted)
+    _log_conclusion(workload, result, verdicts, health)
     return RunRecord(
         nodeid=workload.nodeid,
         workload=workload.name,
+        version=workload.version,
+        integrity=workload.integrity,
         plan=plan,
         layout=tuple(len(ids) for ids in layout(plan, is_async=workload.is_async)),
         forked=CAN_FORK,
         outcome=result,
         statistics=statistics,
-        server=ServerFacts(server.version, embedded, server.settings),
+        server=server,
         stages=tuple(_stages(outcome, plan)),
         verdicts=tuple(verdicts),
         validity=validity,
-        health=(*checked, *monitor.results, *after),
-        version=workload.version,
-        integrity=workload.integrity,
+        health=tuple(health),
         dropped=outcome.dropped,
         lost=tuple(str(lost) for lost in outcome.lost),
         reasons=tuple(reasons),

@@ -264,7 +264,7 @@ FAILS = """
 
 
 @pytest.mark.parametrize("lines", SECRETS.values(), ids=SECRETS)
-@pytest.mark.parametrize("fails", [False, True])
+@pytest.mark.parametrize("fails", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_password_is_used_and_not_told(
     suite: Suite,
     away: psycopg.Connection[Any],

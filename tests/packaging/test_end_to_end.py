@@ -22,6 +22,7 @@ def stormdb(suite: Suite, *arguments: str) -> tuple[int, str]:
     return done.returncode, done.stdout + done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["prepend", "importlib"])
 def test_new_seal_run(suite: Suite, database: psycopg.Connection[Any], mode: str) -> None:
     """A scaffolded workload is listed, sealed, verified, described and run, by its own example configuration."""

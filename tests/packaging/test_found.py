@@ -129,6 +129,7 @@ def test_a_refused_workload_that_is_ignored(suite: Suite) -> None:
     assert (ran.status, ran.counts) == (2, {"errors": 1})
 
 
+@pytest.mark.slow
 def test_under_xdist(suite: Suite) -> None:
     """Every process of pytest-xdist verifies for itself: the error is there once, the others ran."""
     passing(suite, "shop")

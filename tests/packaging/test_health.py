@@ -21,9 +21,10 @@ from pytest_stormdb.database.embedded import EmbeddedServer
 from .conftest import ROOT, Suite
 
 HEAD = """
+import itertools
 import time
 import pytest
-began = time.monotonic()
+calls = itertools.count()
 """
 LOAD = """
 @pytest.mark.stormdb(workers=2, duration="{duration}")
@@ -106,15 +107,16 @@ def test_all_that_fails_before_is_named(suite: Suite, database: psycopg.Connecti
 BETWEEN = """
 @pytest.mark.stormdb_health(interval="100ms", abort={abort})
 def lagging(conn):
-    since = time.monotonic() - began
-    if since > {from_s} and since < {until_s}:
+    call = next(calls)  # the first is that before the run
+    if {first} <= call <= {last}:
         raise ValueError("replica lags")
 """
 
 
+@pytest.mark.slow
 def test_failing_during(suite: Suite, database: psycopg.Connection[Any]) -> None:
     """A check that fails for a while in mid-run is recorded with its time and shown, and the run goes on."""
-    suite.write("test_own.py", module(BETWEEN.format(abort=False, from_s=1.5, until_s=2.0), "3s"))
+    suite.write("test_own.py", module(BETWEEN.format(abort=False, first=8, last=12), "3s"))
     ran = suite.run()
     assert ran.counts == {"passed": 1}
     during = results(ran.document, "lagging", "during")
@@ -122,22 +124,24 @@ def test_failing_during(suite: Suite, database: psycopg.Connection[Any]) -> None
     assert failed
     assert failed != during
     assert {found["detail"] for found in failed} == {"ValueError: replica lags"}
-    assert all(0 < found["at_s"] < 2.1 for found in failed)
+    assert all(0 < found["at_s"] < 3.5 for found in failed)
+    assert len(failed) <= 5
     assert ran.document["runs"][0]["plan"]["duration_s"] == 3.0
-    assert ran.document["runs"][0]["elapsed_s"] == pytest.approx(3.0, abs=0.3)
+    assert ran.document["runs"][0]["elapsed_s"] == pytest.approx(3.0, abs=1.0)
     assert f"health, during at {failed[0]['at_s']:.1f} s: lagging: ValueError: replica lags" in ran.text
 
 
+@pytest.mark.slow
 def test_abort(suite: Suite, database: psycopg.Connection[Any]) -> None:
     """A check that says ``abort`` ends the run at its failure, which fails the test and says when and why."""
-    suite.write("test_own.py", module(BETWEEN.format(abort=True, from_s=1.0, until_s=2.5), "30s"))
+    suite.write("test_own.py", module(BETWEEN.format(abort=True, first=5, last=5), "30s"))
     started = time.monotonic()
     ran = suite.run()
     assert time.monotonic() - started < 20
     assert (ran.status, ran.counts) == (1, {"failed": 1})
     (run,) = ran.document["runs"]
     assert run["outcome"] == "failed"
-    assert run["elapsed_s"] < 5
+    assert run["elapsed_s"] < 15
     assert run["totals"]["operations"] > 0
     (failed,) = [found for found in results(ran.document, "lagging", "during") if not found["ok"]]
     reason = f"health check lagging failed after {failed['at_s']:.1f} s and ended the run: ValueError: replica lags"
@@ -147,7 +151,7 @@ def test_abort(suite: Suite, database: psycopg.Connection[Any]) -> None:
 
 def test_failing_after(suite: Suite, database: psycopg.Connection[Any]) -> None:
     """A check that fails after the run fails the test."""
-    suite.write("test_own.py", module(BETWEEN.format(abort=False, from_s=1.0, until_s=999), "1s"))
+    suite.write("test_own.py", module(BETWEEN.format(abort=False, first=1, last=999), "1s"))
     ran = suite.run("--stormdb-health-interval=1h")
     assert (ran.status, ran.counts) == (1, {"failed": 1})
     assert "health check lagging failed after the run: ValueError: replica lags" in ran.text
@@ -175,12 +179,13 @@ def test_hanging_before(suite: Suite, database: psycopg.Connection[Any], body: s
     assert "no answer within 0.5 s" in ran.text or "QueryCanceled" in ran.text
 
 
+@pytest.mark.slow
 def test_hanging_during(suite: Suite, database: psycopg.Connection[Any]) -> None:
     """A check that begins to hang in mid-run neither stops the run nor holds it up at its end."""
     checks = """
 @pytest.mark.stormdb_health(interval="200ms", timeout="300ms")
 def slow(conn):
-    if 1 < time.monotonic() - began:
+    if next(calls) >= 3:  # the first is that before the run
         time.sleep(60)
 """
     suite.write("test_own.py", module(checks, "2s"))
@@ -272,18 +277,17 @@ def test_too_few_slots(suite: Suite, database: psycopg.Connection[Any]) -> None:
     assert "take fewer workers or raise max_connections" in ran.text
 
 
+def sleep_until_cancelled(conn: psycopg.Connection[Any]) -> None:
+    with contextlib.suppress(psycopg.errors.QueryCanceled):
+        conn.execute("SELECT pg_sleep(60)")
+
+
 def test_other_sessions_are_a_warning(suite: Suite, database: psycopg.Connection[Any]) -> None:
     """An active session of somebody else is recorded and shown, and fails nothing."""
-    busy = psycopg.connect(os.environ["STORMDB_DSN"], autocommit=True, application_name="somebody")
-
-    def sleep() -> None:
-        with contextlib.suppress(psycopg.errors.QueryCanceled):
-            busy.execute("SELECT pg_sleep(60)")
-
-    sleeper = threading.Thread(target=sleep)
-    with busy:
+    suite.write("test_own.py", module("", "300ms"))
+    with psycopg.connect(os.environ["STORMDB_DSN"], autocommit=True, application_name="somebody") as busy:
+        sleeper = threading.Thread(target=sleep_until_cancelled, args=[busy])
         sleeper.start()
-        suite.write("test_own.py", module("", "300ms"))
         ran = suite.run()
         busy.cancel_safe()
         sleeper.join()
@@ -386,7 +390,7 @@ import os, signal
 @pytest.mark.stormdb(workers=1, duration="2s", timeout="2s")
 def test_load(worker):
     worker.conn.execute("SELECT 1")
-    if time.monotonic() - began > 1.5:
+    if worker.iteration == 500:
         os.kill({own_server.pid}, signal.SIGQUIT)
 """,
     )

@@ -339,7 +339,7 @@ def test_changed_by_a_neighbour(suite: Suite, world: World, file: str) -> None:
 
 @worlds
 @pytest.mark.parametrize("hook", ["pytest_configure", "pytest_collection", "pytest_collection_modifyitems"])
-@pytest.mark.parametrize("name", ["shop", "test_shop"])
+@pytest.mark.parametrize("name", ["shop", pytest.param("test_shop", marks=pytest.mark.slow)])
 def test_changed_by_a_plugin(suite: Suite, world: World, hook: str, name: str) -> None:
     """A plugin that changes a file in the middle of the session gets nothing of it executed."""
     folder = suite.sealed(f"workloads/{name}", world.files(suite, name))
