@@ -1,8 +1,8 @@
 """The same load by pgbench and by us, on the same server, in turns: do both report the same latency?
 
 Run by hand on an idle machine: ``python -m tests.benchmarks.bench_pgbench [SECONDS ROUNDS]``. Both are given the same
-Poisson rate, a tenth and a half of what the slower of the two can do in a closed loop, and count from the intended
-start. Target: mean latencies within 10 % of each other. Client and server share the CPUs here, and an iteration costs
+Poisson rate, a tenth and a half of what the slower of the two can do of an impossible one, and count from the intended
+start. pgbench runs one thread, so that it, too, has one schedule that any of its clients serves. Target: mean latencies within 10 % of each other. Client and server share the CPUs here, and an iteration costs
 us more CPU time than pgbench: where other work leaves too little, the queue for it is in our latency.
 """
 
@@ -27,6 +27,7 @@ from pytest_stormdb.workload import Operation, Recipe, WorkerSlot, Workload
 CLIENTS = 4
 SCALE = 10
 SHARES = (0.1, 0.5)
+IMPOSSIBLE = 1e6
 SELECT = "SELECT abalance FROM pgbench_accounts WHERE aid = {aid}"
 TPCB = (
     "UPDATE pgbench_accounts SET abalance = abalance + {delta} WHERE aid = {aid}",
@@ -101,7 +102,7 @@ class Contest:
 
     def pgbench(self, rate: float | None) -> tuple[float, float]:
         """Transactions per second, and mean latency in ms."""
-        options = ["-n", "-M", "prepared", f"-c{CLIENTS}", f"-j{CLIENTS}", f"-T{round(self._seconds)}"]
+        options = ["-n", "-M", "prepared", f"-c{CLIENTS}", "-j1", f"-T{round(self._seconds)}"]
         limit = [f"-R{rate:.0f}"] if rate else []
         text = pgbench(*options, *limit, "-f", str(self._script), self._dsn)
         figures = {name: float(re.findall(rf"{name} = ([\d.]+)", text)[0]) for name in ("tps", "latency average")}
@@ -124,9 +125,12 @@ def pgbench(*arguments: str) -> str:
 
 def compare(name: str, contest: Contest, rounds: int) -> None:
     """Print one comparison."""
-    saturated = {who: call(None) for who, call in (("pgbench", contest.pgbench), ("stormdb", contest.us))}
-    for who, (tps, latency) in saturated.items():
+    for who, call in (("pgbench", contest.pgbench), ("stormdb", contest.us)):
+        tps, latency = call(None)
         print(f"{name:8} {who}  closed loop, {CLIENTS} clients: {tps:8.0f}/s  mean {latency:.3f} ms")
+    saturated = {who: call(IMPOSSIBLE) for who, call in (("pgbench", contest.pgbench), ("stormdb", contest.us))}
+    for who, (tps, _) in saturated.items():
+        print(f"{name:8} {who}  open loop, saturated: {tps:8.0f}/s")
     for share in SHARES:
         compare_at(name, contest, share * min(tps for tps, _ in saturated.values()), rounds)
 
