@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 from .plan import LoadPlan, Stage
 
+_LONGEST_ATTENTION_NS = 100_000
+_ATTENTION_SHARE = 0.1
 _MASK = (1 << 64) - 1
 
 
@@ -113,6 +115,16 @@ def _mix(z: int) -> int:
     z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
     z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & _MASK
     return z ^ (z >> 31)
+
+
+def attention_ns(plan: LoadPlan, cpus: int) -> int:
+    """How long before its arrival an idle worker of an open loop stops sleeping and watches the clock.
+
+    A sleeper wakes some 50 us late, with cold caches; watching costs CPU time that the server may need. So it is at
+    most 100 us, and less where all arrivals together would take more than a tenth of the machine.
+    """
+    rates = [plan.rate_per_s or 0.0] + [max(stage.begin, stage.end) for stage in plan.stages if stage.kind == "rate"]
+    return min(_LONGEST_ATTENTION_NS, int(_ATTENTION_SHARE * cpus * 1e9 / max(rates))) if max(rates) else 0
 
 
 def stage_starts_ns(plan: LoadPlan) -> tuple[int, ...]:

@@ -18,12 +18,14 @@ from time import perf_counter_ns
 from typing import Any
 
 from ..errors import ServerError
+from ..pacing import attention_ns
 from ..plan import LoadPlan
 from ..recorder import Buffers, Recorder
 from ..sample import Failure, OperationResult, Sample
 from ..workload import Worker, Workload, failure_of
 from .agenda import Agenda
 from .board import Arrivals, Board
+from .layout import cpus, layout
 from .line import Line, NoLine
 from .messages import FirstFailure, Interruption, Message
 
@@ -98,9 +100,10 @@ class Loop:
         name, call, buffers = self._first()
         mixed = len(self.calls) > 1
         state = None
+        watch_ns = self._attention_ns()
         for turn in self.agenda.turns(start_ns):
             if turn < 0:
-                _sleep_until(-turn)
+                _sleep_until(-turn, watch_ns)
                 continue
             if mixed:
                 name, call, buffers = self._draw()
@@ -164,6 +167,11 @@ class Loop:
                 self.agenda.waiting = True
                 self._recorder.reconnects += await line.mend_async()
                 self.agenda.waiting = False
+
+    def _attention_ns(self) -> int:
+        """None where workers share an interpreter: one that watches the clock would hold up the others."""
+        shared = any(len(ids) > 1 for ids in layout(self._plan, is_async=False))
+        return 0 if shared else attention_ns(self._plan, cpus())
 
     def _first(self) -> tuple[str, Callable[[], Any], Buffers]:
         name = self.worker._operation = self._workload.operations[0].name
@@ -278,10 +286,12 @@ class Loop:
         return self._jitter.uniform(0, min(_LONGEST_BACKOFF_S, _BACKOFF_S * 2**attempt))
 
 
-def _sleep_until(instant_ns: int) -> None:
-    delay_ns = instant_ns - perf_counter_ns()
+def _sleep_until(instant_ns: int, attention_ns: int) -> None:
+    delay_ns = instant_ns - perf_counter_ns() - attention_ns
     if delay_ns > 0:
         time.sleep(delay_ns / 1e9)
+    while attention_ns and perf_counter_ns() < instant_ns:
+        pass
 
 
 def _forget_cancel() -> None:

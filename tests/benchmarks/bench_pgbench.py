@@ -2,8 +2,9 @@
 
 Run by hand on an idle machine: ``python -m tests.benchmarks.bench_pgbench [SECONDS ROUNDS]``. Both are given the same
 Poisson rate, a tenth and a half of what the slower of the two can do of an impossible one, and count from the intended
-start. pgbench runs one thread, so that it, too, has one schedule that any of its clients serves. Target: mean latencies within 10 % of each other. Client and server share the CPUs here, and an iteration costs
-us more CPU time than pgbench: where other work leaves too little, the queue for it is in our latency.
+start. pgbench runs one thread, so that it, too, has one schedule that any of its clients serves. Target: mean latencies
+within 10 % of each other. Client and server share the CPUs here, and an iteration costs us more CPU time than pgbench:
+where other work leaves too little, the queue for it is in our latency.
 """
 
 from __future__ import annotations

@@ -16,6 +16,7 @@ from pytest_stormdb.pacing import (
     Schedule,
     Segment,
     active_windows_ns,
+    attention_ns,
     make_schedule,
     poisson_gap,
     stage_starts_ns,
@@ -212,3 +213,20 @@ def test_as_many_workers_are_in_as_the_line_says(stages: list[tuple[int, int, in
     stage = plan.stages[index]
     progress = (instant_ns - stage_starts_ns(plan)[index]) / stage.duration_ns
     assert abs(active - (stage.begin + (stage.end - stage.begin) * progress)) <= 0.5 + 1e-6
+
+
+@pytest.mark.parametrize(
+    ("options", "cpus", "expected_ns"),
+    [
+        ({"rate": "10/s"}, 2, 100_000),
+        ({"rate": "20000/s"}, 2, 10_000),
+        ({"rate": "20000/s"}, 8, 40_000),
+        ({"stages": [("1s", "100/s"), ("1s", "100/s->40000/s")]}, 2, 5_000),
+        ({"workers": 10}, 2, 0),
+    ],
+)
+def test_watching_the_clock_takes_at_most_a_tenth_of_the_machine(
+    options: dict[str, object], cpus: int, expected_ns: int
+) -> None:
+    """Idle workers of an open loop watch for at most 100 us, and less where the peak rate would make it too much."""
+    assert attention_ns(make_plan(("test", options)), cpus) == expected_ns
