@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import secrets
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -36,7 +37,7 @@ class VerifiedFinder(MetaPathFinder):
         self._guarded: dict[Path, Guarded] = {}
         self._places: set[Path] = set()
         self._is_near: dict[str, bool] = {}
-        self._bytecode: tempfile.TemporaryDirectory[str] | None = None
+        self._nowhere = str(Path(tempfile.gettempdir()) / f"stormdb-{secrets.token_hex(16)}")  # is never made
 
     def guard(self, guarded: Guarded) -> None:
         """From now on, nothing is imported from this folder unless its bytes are the verified ones."""
@@ -50,19 +51,16 @@ class VerifiedFinder(MetaPathFinder):
         """Leave ``sys.meta_path``."""
         if self in sys.meta_path:
             sys.meta_path.remove(self)
-        if self._bytecode is not None:
-            self._bytecode.cleanup()
 
     @contextlib.contextmanager
     def no_old_bytecode(self) -> Iterator[None]:
         """Keep all imports away from the bytecode on the disk, also those that do not ask a finder."""
-        if self._bytecode is None:
-            self._bytecode = tempfile.TemporaryDirectory(prefix="stormdb-", ignore_cleanup_errors=True)
-        before, sys.pycache_prefix = sys.pycache_prefix, self._bytecode.name
+        before = sys.pycache_prefix, sys.dont_write_bytecode
+        sys.pycache_prefix, sys.dont_write_bytecode = self._nowhere, True
         try:
             yield
         finally:
-            sys.pycache_prefix = before
+            sys.pycache_prefix, sys.dont_write_bytecode = before
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
