@@ -89,6 +89,9 @@ class Loop:
         self._weights = list(accumulate(operation.weight for operation in workload.operations))
         self._explained = False
         self._retries = 0
+        # None where workers share an interpreter: one that watches the clock would hold up the others.
+        is_alone = len(layout(plan, is_async=False)) == plan.workers
+        self._attention_ns = attention_ns(plan, cpus()) if is_alone else 0
         self._jitter = random.Random()  # apart from the draws: how often a try is repeated is chance
 
     # -- driving -----------------------------------------------------------------------------------------------
@@ -100,10 +103,9 @@ class Loop:
         name, call, buffers = self._first()
         mixed = len(self.calls) > 1
         state = None
-        watch_ns = self._attention_ns()
         for turn in self.agenda.turns(start_ns):
             if turn < 0:
-                _sleep_until(-turn, watch_ns)
+                _sleep_until(-turn, self._attention_ns)
                 continue
             if mixed:
                 name, call, buffers = self._draw()
@@ -167,11 +169,6 @@ class Loop:
                 self.agenda.waiting = True
                 self._recorder.reconnects += await line.mend_async()
                 self.agenda.waiting = False
-
-    def _attention_ns(self) -> int:
-        """None where workers share an interpreter: one that watches the clock would hold up the others."""
-        shared = any(len(ids) > 1 for ids in layout(self._plan, is_async=False))
-        return 0 if shared else attention_ns(self._plan, cpus())
 
     def _first(self) -> tuple[str, Callable[[], Any], Buffers]:
         name = self.worker._operation = self._workload.operations[0].name
