@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+import random
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain, repeat
 
 from .plan import LoadPlan, Stage
 
 _LONGEST_ATTENTION_NS = 100_000
 _ATTENTION_SHARE = 0.1
-_MASK = (1 << 64) - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,26 +48,32 @@ class Segment:
         return 2e9 * arrivals / denominator if denominator else 0.0
 
 
-@dataclass(frozen=True, slots=True)
 class Schedule:
-    """The intended starts of an open loop: arrival ``k`` comes after a total of ``gap(0) + ... + gap(k)``
-    arrivals' worth of the rate, so stages and ramps change the pace, never the sequence."""
+    """The intended starts of an open loop, to be taken one after the other, once.
 
-    segments: tuple[Segment, ...]
-    gap: Callable[[int], float]
-    """The distance of arrival k from the one before, in units of the mean distance."""
+    Arrival ``k`` comes after ``gap 0 + ... + gap k`` arrivals' worth of the rate, in units of the mean distance: stages
+    and ramps change the pace, never the sequence.
+    """
 
-    def intended_ns(self, position: float) -> int | None:
-        """The start of the arrival at ``position`` (the sum of the gaps); None when the schedule is over."""
-        for segment in self.segments:
-            if position < segment.arrivals:
-                return segment.start_ns + round(segment.offset_ns(position))
-            position -= segment.arrivals
-        return None
+    def __init__(self, segments: Sequence[Segment], gaps: Iterator[float]) -> None:
+        self._segments = segments
+        self._gaps = gaps
+        self._position = next(gaps)
 
-    def count_before(self, offset_ns: float, position: float) -> int:
-        """How many arrivals from ``position`` on lie before ``offset_ns``: exact for uniform ones, else the mean."""
-        return math.ceil(sum(segment.arrivals_by(offset_ns) for segment in self.segments) - position)
+    def starts_ns(self) -> Iterator[int]:
+        """The starts not taken yet, from the start of the run."""
+        gaps, before = self._gaps, 0.0
+        for segment in self._segments:
+            arrivals = segment.arrivals
+            while (position := self._position - before) < arrivals:
+                self._position += next(gaps)
+                yield segment.start_ns + round(segment.offset_ns(position))
+            before += arrivals
+
+    def left_before(self, offset_ns: float) -> int:
+        """How many arrivals not taken yet lie before an instant: exact for uniform ones, else the mean."""
+        due = sum(segment.arrivals_by(offset_ns) for segment in self._segments)
+        return max(0, math.ceil(due - self._position))
 
 
 def make_schedule(plan: LoadPlan) -> Schedule:
@@ -82,8 +89,7 @@ def make_schedule(plan: LoadPlan) -> Schedule:
         duration_ns = stage.duration_ns if plan.duration_ns is not None else math.inf
         segments.append(Segment(start_ns, duration_ns, stage.begin, stage.end))
         start_ns += stage.duration_ns
-    gap = uniform_gap if plan.arrivals == "uniform" else poisson_gap(plan.seed)
-    return Schedule(tuple(segments), gap)
+    return Schedule(segments, uniform_gaps() if plan.arrivals == "uniform" else poisson_gaps(plan.seed))
 
 
 def _only_stage(plan: LoadPlan) -> Stage:
@@ -91,30 +97,16 @@ def _only_stage(plan: LoadPlan) -> Stage:
     return Stage("rate", plan.duration_ns or 0, plan.rate_per_s, plan.rate_per_s)
 
 
-def uniform_gap(k: int) -> float:
+def uniform_gaps() -> Iterator[float]:
     """Arrival 0 comes at once, each other one unit after the one before."""
-    return 1.0 if k else 0.0
+    return chain([0.0], repeat(1.0))
 
 
-def poisson_gap(seed: int) -> Callable[[int], float]:
-    """Exponential gaps of mean one, each a function of (seed, k) alone: any worker can compute any of them."""
-
-    def gap(k: int) -> float:
-        return -math.log1p(-_uniform(seed, k))
-
-    return gap
-
-
-def _uniform(seed: int, k: int) -> float:
-    """The k-th number of a stream in [0, 1): SplitMix64 (Steele, Lea and Flood, OOPSLA 2014), top 53 bits."""
-    z = (_mix(seed & _MASK) + (k + 1) * 0x9E3779B97F4A7C15) & _MASK
-    return (_mix(z) >> 11) * 2.0**-53
-
-
-def _mix(z: int) -> int:
-    z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
-    z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & _MASK
-    return z ^ (z >> 31)
+def poisson_gaps(seed: int) -> Iterator[float]:
+    """Exponential gaps of mean one."""
+    draw, log1p = random.Random(f"arrivals:{seed}").random, math.log1p
+    while True:
+        yield -log1p(-draw())
 
 
 def attention_ns(plan: LoadPlan, cpus: int) -> int:

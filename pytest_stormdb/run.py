@@ -16,7 +16,6 @@ from .database.server import Admin, admin_connection, check_free_slots, describe
 from .errors import ServerError
 from .exporters import Exporters
 from .logs import context
-from .pacing import make_schedule
 from .plan import LoadPlan
 from .record import RunOutcome, RunRecord, ServerFacts, StageResult
 from .recorder import Snapshot
@@ -24,7 +23,8 @@ from .stats import RunStatistics, statistics_of
 from .validity import MachineTime, examine
 from .verdict import Evidence, Threshold, Verdict, judge
 from .workers.agenda import INTERVAL_NS
-from .workers.board import Arrivals, Board
+from .workers.arrivals import make_arrivals
+from .workers.board import Board
 from .workers.crew import Alongside, Crew
 from .workers.host import Job, Seat, at_once, make_seat
 from .workers.layout import CAN_FORK, layout
@@ -178,10 +178,7 @@ def _is_failure(result: HealthResult) -> bool:
 
 def _work(workload: Workload, plan: LoadPlan, dsn: str, name: str, alongside: Alongside) -> Outcome:
     board = Board()
-    arrivals = None
-    if plan.is_open:
-        limit = plan.iterations * plan.workers if plan.iterations is not None else None
-        arrivals = Arrivals(board, make_schedule(plan), measured_from_ns=plan.warmup_ns, limit=limit)
+    arrivals = make_arrivals(plan) if plan.is_open else None
     try:
         return Crew(Job(workload, plan, dsn, name, board, arrivals), alongside).run()
     finally:

@@ -21,7 +21,8 @@ from ..pacing import active_windows_ns, stage_starts_ns
 from ..plan import LoadPlan
 from ..recorder import Recorder, Snapshot
 from ..workload import Worker
-from .board import DEADLINE, Arrivals, Board
+from .arrivals import NOT_YET, Arrivals
+from .board import DEADLINE, Board
 from .messages import Interval, Message
 
 INTERVAL_NS = 1_000_000_000
@@ -29,6 +30,7 @@ INTERVAL_NS = 1_000_000_000
 
 _DRAIN_NS = 100_000_000
 _WAIT_SLICE_NS = 50_000_000
+_LOOK_AGAIN_NS = 200_000
 
 
 class Agenda:
@@ -106,6 +108,9 @@ class Agenda:
             offset_ns = arrivals.claim()
             if offset_ns is None:
                 return
+            if offset_ns == NOT_YET:
+                yield from self._wait(perf_counter_ns() + _LOOK_AGAIN_NS)
+                continue
             intended_ns = self._start_ns + offset_ns
             now = perf_counter_ns()
             if now < intended_ns - _WAIT_SLICE_NS:

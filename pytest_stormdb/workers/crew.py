@@ -137,6 +137,7 @@ class Crew:
 
     def _start(self) -> None:
         plan, board = self._job.plan, self._job.board
+        self._feed()
         start_ns = perf_counter_ns() + max(_HEAD_START_NS, plan.workers * _HEAD_START_PER_WORKER_NS)
         self._measured_from_ns = start_ns + plan.warmup_ns
         if plan.duration_ns is not None:
@@ -165,6 +166,7 @@ class Crew:
         """Take what the hosts send until they are gone, or something else is the case."""
         looked_s = 0.0
         while (live := [host for host in self._hosts if not host.connection.closed]) and not until():
+            self._feed()
             by_connection = {host.connection: host for host in live}
             for connection in wait(list(by_connection), timeout=_LOOK_S):
                 self._receive(by_connection[cast("Connection[Any, Any]", connection)])
@@ -237,6 +239,10 @@ class Crew:
             case _:
                 carry(message)
 
+    def _feed(self) -> None:
+        if self._job.arrivals is not None:
+            self._job.arrivals.feed()
+
     # -- end ---------------------------------------------------------------------------------------------------
 
     def _conclude(self) -> None:
@@ -249,7 +255,7 @@ class Crew:
             until_ns = outcome.stopped_ns
         outcome.close((self._ended_ns or perf_counter_ns()) - from_ns, until_ns - from_ns)
         if self._job.arrivals is not None and plan.iterations is None:
-            outcome.dropped = self._job.arrivals.unclaimed_by(until_ns - from_ns + plan.warmup_ns)
+            outcome.dropped = self._job.arrivals.unclaimed_before(until_ns - from_ns + plan.warmup_ns)
 
     def _on_signal(self, number: int) -> None:
         if self._outcome.signal is not None:

@@ -15,7 +15,8 @@ from ..errors import StormDBError, WorkloadError
 from ..plan import LoadPlan
 from ..recorder import Recorder
 from ..workload import CURRENT, Resources, Worker, Workload
-from .board import Arrivals, Board
+from .arrivals import Arrivals
+from .board import Board
 from .line import Line, NoLine
 from .loop import Interrupted, Loop
 from .messages import Broken, Done, Farewell, Message, Ready, Vitals

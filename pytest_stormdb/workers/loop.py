@@ -24,7 +24,8 @@ from ..recorder import Buffers, Recorder
 from ..sample import Failure, OperationResult, Sample
 from ..workload import Worker, Workload, failure_of
 from .agenda import Agenda
-from .board import Arrivals, Board
+from .arrivals import Arrivals
+from .board import Board
 from .layout import cpus, layout
 from .line import Line, NoLine
 from .messages import FirstFailure, Interruption, Message

@@ -85,6 +85,8 @@ def fork_host(job: Job, ids: Sequence[int], close_in_child: Sequence[Connection[
     try:
         for connection in (ours, *close_in_child):
             connection.close()
+        if job.arrivals is not None:
+            job.arrivals.only_claim()
         _live(job, ids, theirs, parent)
         status = 0
     finally:

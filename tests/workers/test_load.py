@@ -13,10 +13,11 @@ from typing import Any
 
 import pytest
 
+from pytest_stormdb.pacing import make_schedule
 from pytest_stormdb.plan import make_plan
 from pytest_stormdb.run import run
 from pytest_stormdb.verdict import Threshold
-from pytest_stormdb.workers.board import Arrivals
+from pytest_stormdb.workers.arrivals import NOT_YET, PipedArrivals
 from pytest_stormdb.workload import Operation, Workload
 
 from .harness import load
@@ -37,15 +38,15 @@ def ten_ms(worker: Any) -> None:
 def claims(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Claims]:
     """Every arrival that any worker of a run claimed, in ns from its start."""
     log = os.open(tmp_path / "claims", os.O_RDWR | os.O_CREAT | os.O_APPEND)
-    claim = Arrivals.claim
+    claim = PipedArrivals.claim
 
-    def noted(self: Arrivals) -> int | None:
+    def noted(self: PipedArrivals) -> int | None:
         intended_ns = claim(self)
-        if intended_ns is not None:
+        if intended_ns not in (None, NOT_YET):
             os.write(log, struct.pack("q", intended_ns))
         return intended_ns
 
-    monkeypatch.setattr(Arrivals, "claim", noted)
+    monkeypatch.setattr(PipedArrivals, "claim", noted)
     yield lambda: sorted(value for (value,) in struct.iter_unpack("q", (tmp_path / "claims").read_bytes()))
     os.close(log)
 
@@ -69,7 +70,7 @@ def test_what_nobody_was_free_to_serve_is_counted_as_dropped(dsn: str, claims: C
     record = load(ten_ms, dsn, workers=2, rate="1000/s", arrivals=arrivals, duration="1s")
     plan = make_plan(("", {"rate": "1000/s", "arrivals": arrivals, "duration": "1s"}))
     assert record.statistics.total.count == len(claims())
-    assert record.statistics.total.count + record.dropped == scheduled(plan)
+    assert record.statistics.total.count + record.dropped == sum(1 for _ in make_schedule(plan).starts_ns())
     assert record.dropped > 700
     assert record.statistics.total.response.max > 0.5
     assert any("rate not reached" in finding for finding in record.validity.findings)
@@ -85,18 +86,6 @@ def test_a_forked_child_takes_no_arrival(dsn: str, claims: Claims) -> None:
     record = load(forks, dsn, workers=2, rate="50/s", duration="1s", connect=False)
     assert len(claims()) == 50
     assert (record.statistics.total.count, record.statistics.total.failures) == (50, 0)
-
-
-def scheduled(plan: Any) -> int:
-    """How many arrivals a plan's schedule holds, counted one by one."""
-    from pytest_stormdb.pacing import make_schedule
-
-    schedule = make_schedule(plan)
-    count, position = 0, schedule.gap(0)
-    while schedule.intended_ns(position) is not None:
-        count += 1
-        position += schedule.gap(count)
-    return count
 
 
 @pytest.mark.slow
