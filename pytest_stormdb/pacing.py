@@ -42,6 +42,8 @@ class Segment:
 
         Solves ``begin*t + slope*t**2/2 = arrivals`` in the form that stays exact as the slope goes to zero.
         """
+        if self.begin_per_s == self.end_per_s:
+            return 1e9 * arrivals / self.begin_per_s if self.begin_per_s else 0.0
         slope = (self.end_per_s - self.begin_per_s) / (self.duration_ns / 1e9)
         root = math.sqrt(max(0.0, self.begin_per_s**2 + 2 * slope * arrivals))
         denominator = self.begin_per_s + root
@@ -62,13 +64,13 @@ class Schedule:
 
     def starts_ns(self) -> Iterator[int]:
         """The starts not taken yet, from the start of the run."""
-        gaps, before = self._gaps, 0.0
+        before = 0.0
         for segment in self._segments:
-            arrivals = segment.arrivals
-            while (position := self._position - before) < arrivals:
-                self._position += next(gaps)
-                yield segment.start_ns + round(segment.offset_ns(position))
-            before += arrivals
+            end = before + segment.arrivals
+            while (position := self._position) < end:
+                self._position = position + next(self._gaps)
+                yield segment.start_ns + round(segment.offset_ns(position - before))
+            before = end
 
     def left_before(self, offset_ns: float) -> int:
         """How many arrivals not taken yet lie before an instant: exact for uniform ones, else the mean."""

@@ -28,7 +28,7 @@ from .messages import Interval, Message
 INTERVAL_NS = 1_000_000_000
 """What a killed worker can lose at most, and the step of the timeline."""
 
-_DRAIN_NS = 100_000_000
+_DRAIN_NS = 25_000_000
 _WAIT_SLICE_NS = 50_000_000
 _LOOK_AGAIN_NS = 200_000
 
@@ -103,8 +103,10 @@ class Agenda:
 
     def _open_turns(self, arrivals: Arrivals) -> Generator[int, None, None]:
         words = self._board.words
-        while perf_counter_ns() < words[DEADLINE]:
-            self.leave_if_orphaned()
+        intended_ns = self._start_ns
+        while (now := perf_counter_ns()) < words[DEADLINE]:
+            if now >= self._drain_ns:  # before the claim: meanwhile, another worker can serve the next arrival
+                self._keep_appointments(intended_ns, now)
             offset_ns = arrivals.claim()
             if offset_ns is None:
                 return
@@ -115,9 +117,8 @@ class Agenda:
             now = perf_counter_ns()
             if now < intended_ns - _WAIT_SLICE_NS:
                 yield from self._wait(intended_ns - _WAIT_SLICE_NS)
-                now = perf_counter_ns()
-            if intended_ns >= self._boundary_ns or now >= self._drain_ns:
-                self._keep_appointments(intended_ns, now)
+            if intended_ns >= self._boundary_ns:
+                self._keep_appointments(intended_ns, perf_counter_ns())
             if perf_counter_ns() < intended_ns:  # from here on, nothing must stand between waking up and the call
                 self.waiting = True
                 yield -intended_ns
