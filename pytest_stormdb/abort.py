@@ -8,10 +8,9 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 
 from .plan import LoadPlan
-from .recorder import Snapshot
+from .recorder import Snapshot, SoFar, Tick
 from .stats import RunStatistics, statistics_of
 from .verdict import Evidence, Threshold, judge
-from .workers.outcome import Tick
 
 _STEP_S = 1.0
 _TELLING_SAMPLES = 10
@@ -27,16 +26,16 @@ class Abort:
 
     @contextlib.contextmanager
     def during(self, stop: Callable[[], None]) -> Iterator[Tick]:
-        """Yields what to call with the counts, at any time; the run is stopped where a threshold is missed."""
+        """Yields what to call with the way to the counts; the run is stopped where a threshold is missed."""
         measured_from_s = time.monotonic() + self._plan.warmup_ns / 1e9
         judged = 0
 
-        def tick(snapshot: Snapshot) -> None:
+        def tick(so_far: SoFar) -> None:
             nonlocal judged
             step = int((time.monotonic() - measured_from_s) // _STEP_S)
             if self._thresholds and step > judged and self.reason is None:
                 judged = step
-                self.reason = self._miss(snapshot, step * _STEP_S)
+                self.reason = self._miss(so_far(), step * _STEP_S)
                 if self.reason is not None:
                     stop()
 

@@ -7,22 +7,20 @@ import datetime
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Protocol
 
 from .errors import PlanError
 from .plan import LoadPlan
-from .recorder import Snapshot
+from .recorder import Snapshot, SoFar, Tick
 from .reports.prometheus import CONTENT_TYPE, exposition
 from .stats import Latency
 from .workload import Workload
 
 DEFAULT_PORT = 9464
 """The port that Prometheus' registry of exporters gives to OpenTelemetry's, of which this is a small relative."""
-
-Tick = Callable[[Snapshot], None]
 
 
 class Exporter(Protocol):
@@ -118,26 +116,26 @@ class Exporters:
 
     @contextlib.contextmanager
     def during(self, workload: Workload, plan: LoadPlan) -> Iterator[Tick]:
-        """Yields what to call with the counts at any time: it passes them on at the interval, and at the end."""
+        """Yields what to call with the way to the counts: it passes them on at the interval, and at the end."""
         started = told = time.monotonic()
-        last = Snapshot()
+        last: SoFar = Snapshot
 
-        def tick(snapshot: Snapshot) -> None:
+        def tick(so_far: SoFar) -> None:
             nonlocal told, last
-            last = snapshot
+            last = so_far
             now = time.monotonic()
             if now - told >= self._interval_s:
                 told = now
-                self._tell(workload, plan, snapshot, now - started)
+                self._tell(workload, plan, so_far, now - started)
 
         try:
             yield tick
         finally:
             self._tell(workload, plan, last, time.monotonic() - started)
 
-    def _tell(self, workload: Workload, plan: LoadPlan, snapshot: Snapshot, elapsed_s: float) -> None:
+    def _tell(self, workload: Workload, plan: LoadPlan, so_far: SoFar, elapsed_s: float) -> None:
         for exporter in self._exporters:
-            exporter.tell(workload, plan, snapshot, elapsed_s)
+            exporter.tell(workload, plan, so_far(), elapsed_s)
 
     def close(self) -> None:
         for exporter in self._exporters:

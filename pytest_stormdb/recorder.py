@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from array import array
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from .errors import WorkloadError
@@ -207,3 +208,9 @@ class Snapshot:
             if not tally.is_part:
                 whole.merge(tally)
         return whole
+
+
+SoFar = Callable[[], Snapshot]
+"""Gives all that was counted until now. Adding it up takes CPU time in the middle of a measurement."""
+Tick = Callable[[SoFar], None]
+"""Called several times a second during a run."""

@@ -18,7 +18,7 @@ from .exporters import Exporters
 from .logs import context
 from .plan import LoadPlan
 from .record import RunOutcome, RunRecord, ServerFacts, StageResult
-from .recorder import Snapshot
+from .recorder import Snapshot, SoFar, Tick
 from .stats import RunStatistics, statistics_of
 from .validity import MachineTime, examine
 from .verdict import Evidence, Threshold, Verdict, judge
@@ -28,7 +28,7 @@ from .workers.board import Board
 from .workers.crew import Alongside, Crew
 from .workers.host import Job, Seat, at_once, make_seat
 from .workers.layout import CAN_FORK, layout
-from .workers.outcome import Outcome, Tick
+from .workers.outcome import Outcome
 from .workload import Workload
 
 _log = logging.getLogger("stormdb")
@@ -78,9 +78,9 @@ def _alongside(
     def alongside(stop: Callable[[], None]) -> Iterator[Tick]:
         with monitor.during(stop), export() as tell, abort.during(stop) as judge_so_far:
 
-            def tick(snapshot: Snapshot) -> None:
-                tell(snapshot)
-                judge_so_far(snapshot)
+            def tick(so_far: SoFar) -> None:
+                tell(so_far)
+                judge_so_far(so_far)
 
             yield tick
 

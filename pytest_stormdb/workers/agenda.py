@@ -10,6 +10,7 @@ snapshot is taken before the first turn beyond a boundary.
 from __future__ import annotations
 
 import os
+import pickle
 import random
 from array import array
 from bisect import bisect
@@ -211,4 +212,5 @@ class Agenda:
             if not tally.is_part:
                 self.calls += tally.service.count + tally.failed.count
                 self.pause_ns -= tally.service.total_ns + tally.failed.total_ns
-        self._send(Interval(self._worker.id, self._interval, self._stage, snapshot))
+        packed = pickle.dumps(snapshot, pickle.HIGHEST_PROTOCOL)
+        self._send(Interval(self._worker.id, self._interval, self._stage, packed))

@@ -15,6 +15,7 @@ from time import perf_counter_ns
 from typing import Any, cast
 
 from ..errors import WorkerLost
+from ..recorder import Tick
 from .carriers import carry
 from .host import Job, serve
 from .layout import CAN_FORK, layout
@@ -30,7 +31,7 @@ from .messages import (
     Printed,
     Ready,
 )
-from .outcome import Outcome, Tick
+from .outcome import Outcome
 from .process import PipeOutlet, end_processes, fork_host, has_exited, how_it_ended
 
 _LOOK_S = 0.1
@@ -47,8 +48,7 @@ _HEAD_START_PER_WORKER_NS = 2_000_000
 
 
 Alongside = Callable[[Callable[[], None]], contextlib.AbstractContextManager[Tick]]
-"""What goes on beside a run, from its start to its end: it is given the way to stop the run, and gives what to call,
-several times a second, with all that was counted so far."""
+"""What goes on beside a run, from its start to its end: it is given the way to stop the run, and gives its tick."""
 
 
 @dataclass(slots=True)
@@ -72,12 +72,12 @@ class Crew:
     def __init__(self, job: Job, alongside: Alongside) -> None:
         self._job = job
         self._alongside = alongside
-        self._tick: Tick = lambda snapshot: None
+        self._tick: Tick = lambda so_far: None
         self._hosts: list[_Host] = []
         self._measured_from_ns: int | None = None
         self._ended_ns = 0
         self._dismissed = False
-        self._outcome = Outcome()
+        self._outcome = Outcome(by_stage=bool(job.plan.stages))
 
     def run(self) -> Outcome:
         """Launch, start, collect. Whatever happens, no host outlives this call."""
@@ -174,7 +174,7 @@ class Crew:
                 looked_s = time.monotonic()
                 for host in live:
                     self._look_after(host, limit_s)
-                self._tick(self._outcome.whole)
+                self._tick(self._outcome.so_far)
 
     def _receive(self, host: _Host) -> None:
         try:
@@ -219,7 +219,7 @@ class Crew:
         outcome = self._outcome
         match message:
             case Interval():
-                outcome.add(message, by_stage=bool(self._job.plan.stages))
+                outcome.add(message)
             case Ready():
                 host.ready += 1
             case Done():

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 
 from ..errors import StormDBError
 from ..histogram import Histogram
-from ..recorder import Snapshot
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,12 +25,15 @@ class Ready:
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """What a worker recorded in an interval (counted from the end of the warm-up) and stage of the run."""
+    """What a worker recorded in an interval (counted from the end of the warm-up) and stage of the run.
+
+    ``packed`` is the pickled Snapshot: unpacking it is for when nobody is being measured.
+    """
 
     worker: int
     interval: int
     stage: int
-    snapshot: Snapshot
+    packed: bytes
 
 
 @dataclass(frozen=True, slots=True)

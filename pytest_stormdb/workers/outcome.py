@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import pickle
 from dataclasses import dataclass, field
 
 from ..errors import WorkerLost
 from ..recorder import Snapshot
 from .messages import Broken, FirstFailure, Interruption, Interval, Vitals
 
-Tick = Callable[[Snapshot], None]
+_MOST_PACKED_BYTES = 64 << 20
 
 
 @dataclass(slots=True)
 class Outcome:
     """What was recorded, and what happened. ``elapsed_ns`` runs from the end of the warm-up to the last worker's end,
-    at least to the planned end of a run that was not stopped."""
+    at least to the planned end of a run that was not stopped.
 
+    What workers send is only kept while they run, and added up at the end, or when somebody asks: the CPU time that
+    it takes would be missing where the load is generated, once a second and all at once.
+    """
+
+    by_stage: bool = False
     whole: Snapshot = field(default_factory=Snapshot)
     intervals: dict[int, Snapshot] = field(default_factory=dict)
     stages: dict[int, Snapshot] = field(default_factory=dict)
@@ -29,18 +34,33 @@ class Outcome:
     stopped_ns: int | None = None
     signal: str | None = None
     dropped: int = 0
+    _kept: list[Interval] = field(default_factory=list)
+    _kept_bytes: int = 0
 
-    def add(self, message: Interval, *, by_stage: bool) -> None:
+    def add(self, message: Interval) -> None:
         """Take in what a worker recorded; nothing of it is of the warm-up."""
         if message.interval < 0:
             return
-        self.whole.merge(message.snapshot)
-        self.intervals.setdefault(message.interval, Snapshot()).merge(message.snapshot)
-        if by_stage:
-            self.stages.setdefault(message.stage, Snapshot()).merge(message.snapshot)
+        self._kept.append(message)
+        self._kept_bytes += len(message.packed)
+        if self._kept_bytes > _MOST_PACKED_BYTES:
+            self.so_far()
+
+    def so_far(self) -> Snapshot:
+        """All that was counted until now."""
+        for message in self._kept:
+            snapshot: Snapshot = pickle.loads(message.packed)  # noqa: S301 - from a child of ours
+            self.whole.merge(snapshot)
+            self.intervals.setdefault(message.interval, Snapshot()).merge(snapshot)
+            if self.by_stage:
+                self.stages.setdefault(message.stage, Snapshot()).merge(snapshot)
+        self._kept.clear()
+        self._kept_bytes = 0
+        return self.whole
 
     def close(self, ended_ns: int, until_ns: int) -> None:
         """Settle how long the run took; a second in which nothing ended is a gap in the timeline, and shows."""
+        self.so_far()
         self.elapsed_ns = max(0, ended_ns, until_ns)
         for interval in range(max(self.intervals, default=0)):
             self.intervals.setdefault(interval, Snapshot())

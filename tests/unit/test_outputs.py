@@ -53,7 +53,7 @@ def test_prometheus_reads_the_page() -> None:
     page = PrometheusPage("127.0.0.1", 0)
     exporters = Exporters([page], interval_s=3600)
     with exporters.during(WORKLOAD, PLAN) as tick:
-        tick(counted())
+        tick(counted)
     with urllib.request.urlopen(page.address) as answer:
         assert answer.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
         assert answer.read().decode() == exposition("shop", 3, counted(), is_open=False)
@@ -78,8 +78,8 @@ def test_counts_are_told_at_the_interval_and_at_the_end(tmp_path: Path) -> None:
     out = tmp_path / "metrics.jsonl"
     exporters = Exporters([JsonFile(out)], interval_s=0.0)
     with exporters.during(WORKLOAD, PLAN) as tick:
-        tick(Snapshot())
-        tick(counted())
+        tick(Snapshot)
+        tick(counted)
     exporters.close()
     lines = [json.loads(line) for line in out.read_text().splitlines()]
     assert [line["operations"].get("buy", {}).get("count") for line in lines] == [None, 200, 200]
