@@ -99,7 +99,7 @@ def _live(job: Job, ids: Sequence[int], connection: Connection[Any, Any], parent
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if sys.platform == "linux":
         _die_with(parent)
-        _wake_on_time()
+        wake_on_time()
     outlet = PipeOutlet(connection, lambda: os._exit(1))
     with carried_over(outlet.send, job.workload.name):
         try:
@@ -116,7 +116,7 @@ def _die_with(parent: int) -> None:
         os._exit(1)
 
 
-def _wake_on_time() -> None:
+def wake_on_time() -> None:
     """Let sleeps end when they should: by default, the kernel ends them up to 50 us later, to save power."""
     ctypes.CDLL(None).prctl(_PR_SET_TIMERSLACK, 1, 0, 0, 0)
 

@@ -23,12 +23,14 @@ from pytest_stormdb.database.binaries import find_binaries
 from pytest_stormdb.database.embedded import EmbeddedServer
 from pytest_stormdb.plan import make_plan
 from pytest_stormdb.run import run
+from pytest_stormdb.workers.process import wake_on_time
 from pytest_stormdb.workload import Operation, Recipe, WorkerSlot, Workload
 
 CLIENTS = 4
 SCALE = 10
 SHARES = (0.1, 0.5)
 IMPOSSIBLE = 1e6
+WARM_UP_S = 1.0
 SELECT = "SELECT abalance FROM pgbench_accounts WHERE aid = {aid}"
 TPCB = (
     "UPDATE pgbench_accounts SET abalance = abalance + {delta} WHERE aid = {aid}",
@@ -103,15 +105,20 @@ class Contest:
 
     def pgbench(self, rate: float | None) -> tuple[float, float]:
         """Transactions per second, and mean latency in ms."""
-        options = ["-n", "-M", "prepared", f"-c{CLIENTS}", "-j1", f"-T{round(self._seconds)}"]
-        limit = [f"-R{rate:.0f}"] if rate else []
-        text = pgbench(*options, *limit, "-f", str(self._script), self._dsn)
-        figures = {name: float(re.findall(rf"{name} = ([\d.]+)", text)[0]) for name in ("tps", "latency average")}
-        return figures["tps"], figures["latency average"]
+        seconds = round(self._seconds + WARM_UP_S)
+        options = ["-n", "-M", "prepared", f"-c{CLIENTS}", "-j1", f"-T{seconds}", *([f"-R{rate:.0f}"] if rate else [])]
+        with tempfile.TemporaryDirectory() as directory:
+            pgbench(*options, "-l", f"--log-prefix={directory}/log", "-f", str(self._script), self._dsn)
+            (log,) = Path(directory).iterdir()
+            lines = [line.split() for line in log.read_text().splitlines()]
+        ends_s = [int(line[4]) + int(line[5]) / 1e6 for line in lines]
+        counted = [int(line[2]) for line, end_s in zip(lines, ends_s, strict=True) if end_s - ends_s[0] > WARM_UP_S]
+        return len(counted) / (ends_s[-1] - ends_s[0] - WARM_UP_S), statistics.fmean(counted) / 1e3
 
     def us(self, rate: float | None) -> tuple[float, float]:
         """The same."""
-        options = {"workers": CLIENTS, "duration": f"{self._seconds}s", "rate": rate, "arrivals": "poisson"}
+        warmup = WARM_UP_S if rate != IMPOSSIBLE else 0.0  # of an impossible rate, it would not end
+        options = {"workers": CLIENTS, "duration": self._seconds, "warmup": warmup, "rate": rate, "arrivals": "poisson"}
         record = run(self._workload, make_plan(("", options)), self._dsn, embedded=True)
         assert not record.statistics.total.failures, record.reasons
         return record.statistics.total.throughput_per_s, record.statistics.total.response.mean * 1e3
@@ -121,7 +128,8 @@ def pgbench(*arguments: str) -> str:
     beside = find_binaries().program("psql").with_name("pgbench")
     program = str(beside) if beside.exists() else shutil.which("pgbench")
     assert program is not None, "there is no pgbench"
-    return subprocess.run([program, *arguments], capture_output=True, text=True, check=True).stdout
+    command = [program, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True, preexec_fn=wake_on_time).stdout
 
 
 def compare(name: str, contest: Contest, rounds: int) -> None:
