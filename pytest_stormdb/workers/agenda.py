@@ -29,7 +29,7 @@ from .messages import Interval, Message
 INTERVAL_NS = 1_000_000_000
 """What a killed worker can lose at most, and the step of the timeline."""
 
-_DRAIN_NS = 25_000_000
+_DRAIN_NS = 10_000_000
 _WAIT_SLICE_NS = 50_000_000
 _LOOK_AGAIN_NS = 200_000
 
