@@ -106,6 +106,24 @@ def test_a_thread_that_cannot_be_interrupted_ends_the_run(dsn: str) -> None:
     assert within(3, lambda: not sessions(dsn))
 
 
+@pytest.mark.slow
+def test_a_blocked_event_loop_is_ended_from_outside(dsn: str) -> None:
+    """A process whose event loop stands still is ended and named; what the other process did is reported."""
+
+    async def one_blocks(worker: Any) -> None:
+        await worker.conn.execute("SELECT pg_sleep(0.001)")
+        if worker.id == 1 and worker.iteration == 5:
+            time.sleep(60)
+
+    began = time.monotonic()
+    record = load(one_blocks, dsn, workers=2, duration="40s", timeout="1s", processes=2)
+    assert 7 <= time.monotonic() - began < 14
+    assert record.outcome == "error"
+    assert "worker 1 hung: it said nothing for 7 s and was ended" in record.reasons[0]
+    assert record.statistics.total.count > 100
+    assert within(3, lambda: not sessions(dsn))
+
+
 def test_an_iteration_that_ends_late_by_itself_is_a_timeout(dsn: str) -> None:
     """What outlived its timeout is one, also where it came to an end before anything could cancel it."""
 
