@@ -9,14 +9,18 @@ from typing import Any
 
 import pytest
 
+from pytest_stormdb.plan import make_plan
 from pytest_stormdb.workers import crew
+from pytest_stormdb.workers.board import Board
+from pytest_stormdb.workers.host import Job
 from pytest_stormdb.workers.messages import Farewell, Vitals
 
 
 def test_a_host_that_says_farewell_and_exits_between_two_looks_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     """Between asking for messages and asking for the exit status there is time for both."""
     ours, theirs = Pipe()
-    job: Any = None
+    workload: Any = None
+    job = Job(workload, make_plan(("test", {})), "", "test", Board(), None)
 
     def has_exited(pid: int) -> bool:
         theirs.send(Farewell(Vitals()))
