@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import pickle
+from collections import deque
 from dataclasses import dataclass, field
 
 from ..errors import WorkerLost
 from ..recorder import Snapshot
 from .messages import Broken, FirstFailure, Interruption, Interval, Vitals
 
-_MOST_PACKED_BYTES = 64 << 20
+_MOST_KEPT_BYTES = 16 << 20
 
 
 @dataclass(slots=True)
@@ -17,8 +18,8 @@ class Outcome:
     """What was recorded, and what happened. ``elapsed_ns`` runs from the end of the warm-up to the last worker's end,
     at least to the planned end of a run that was not stopped.
 
-    What workers send is only kept while they run, and added up at the end, or when somebody asks: the CPU time that
-    it takes would be missing where the load is generated, once a second and all at once.
+    What workers send is kept while they run, as far as memory goes, and added up at the end, or when somebody asks: the
+    CPU time that it takes would be missing where the load is generated, once a second and all at once.
     """
 
     by_stage: bool = False
@@ -34,7 +35,7 @@ class Outcome:
     stopped_ns: int | None = None
     signal: str | None = None
     dropped: int = 0
-    _kept: list[Interval] = field(default_factory=list)
+    _kept: deque[Interval] = field(default_factory=deque)
     _kept_bytes: int = 0
 
     def add(self, message: Interval) -> None:
@@ -43,20 +44,23 @@ class Outcome:
             return
         self._kept.append(message)
         self._kept_bytes += len(message.packed)
-        if self._kept_bytes > _MOST_PACKED_BYTES:
-            self.so_far()
+        while self._kept_bytes > _MOST_KEPT_BYTES:
+            self._add_up_oldest()
 
     def so_far(self) -> Snapshot:
         """All that was counted until now."""
-        for message in self._kept:
-            snapshot: Snapshot = pickle.loads(message.packed)  # noqa: S301 - from a child of ours
-            self.whole.merge(snapshot)
-            self.intervals.setdefault(message.interval, Snapshot()).merge(snapshot)
-            if self.by_stage:
-                self.stages.setdefault(message.stage, Snapshot()).merge(snapshot)
-        self._kept.clear()
-        self._kept_bytes = 0
+        while self._kept:
+            self._add_up_oldest()
         return self.whole
+
+    def _add_up_oldest(self) -> None:
+        message = self._kept.popleft()
+        self._kept_bytes -= len(message.packed)
+        snapshot: Snapshot = pickle.loads(message.packed)  # noqa: S301 - from a child of ours
+        self.whole.merge(snapshot)
+        self.intervals.setdefault(message.interval, Snapshot()).merge(snapshot)
+        if self.by_stage:
+            self.stages.setdefault(message.stage, Snapshot()).merge(snapshot)
 
     def close(self, ended_ns: int, until_ns: int) -> None:
         """Settle how long the run took; a second in which nothing ended is a gap in the timeline, and shows."""

@@ -18,7 +18,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,8 @@ SCALE = 10
 SHARES = (0.1, 0.5)
 IMPOSSIBLE = 1e6
 WARM_UP_S = 1.0
+QUIET = {"autovacuum": "off", "checkpoint_timeout": "1h", "max_wal_size": "8GB"}
+SETTINGS = QUIET | {"synchronous_commit": "off"}
 SELECT = "SELECT abalance FROM pgbench_accounts WHERE aid = {aid}"
 TPCB = (
     "UPDATE pgbench_accounts SET abalance = abalance + {delta} WHERE aid = {aid}",
@@ -97,29 +99,20 @@ def ours(statements: tuple[str, ...], *, in_transaction: bool) -> Workload:
 class Contest:
     """One load, ready to be run by either."""
 
-    def __init__(self, dsn: str, clients: int, directory: str, statements: tuple[str, ...], seconds: float) -> None:
-        in_transaction = len(statements) > 1
-        self.clients = clients
+    def __init__(self, dsn: str, clients: int, workload: Workload, script: Sequence[str], seconds: float) -> None:
+        """``script`` are the options that tell pgbench what to run."""
         self._dsn = dsn
+        self._clients = clients
+        self._workload = workload
+        self._script = script
         self._seconds = seconds
-        self._workload = ours(statements, in_transaction=in_transaction)
-        self._script = Path(tempfile.mkdtemp(dir=directory)) / "script.sql"
-        self._script.write_text(script(statements, in_transaction=in_transaction))
 
     def pgbench(self, rate: float | None) -> tuple[float, float]:
         """Transactions per second, and mean latency in ms."""
-        seconds = round(self._seconds + WARM_UP_S)
-        options = [
-            "-n",
-            "-M",
-            "prepared",
-            f"-c{self.clients}",
-            "-j1",
-            f"-T{seconds}",
-            *([f"-R{rate:.0f}"] if rate else []),
-        ]
+        options = ["-n", "-Mprepared", f"-c{self._clients}", "-j1", f"-T{round(self._seconds + WARM_UP_S)}"]
+        options += [f"-R{rate:.0f}"] if rate else []
         with tempfile.TemporaryDirectory() as directory:
-            pgbench(*options, "-l", f"--log-prefix={directory}/log", "-f", str(self._script), self._dsn)
+            pgbench(*options, "-l", f"--log-prefix={directory}/log", *self._script, self._dsn)
             (log,) = Path(directory).iterdir()
             lines = [line.split() for line in log.read_text().splitlines()]
         ends_s = [int(line[4]) + int(line[5]) / 1e6 for line in lines]
@@ -129,13 +122,8 @@ class Contest:
     def us(self, rate: float | None) -> tuple[float, float]:
         """The same."""
         warmup = WARM_UP_S if rate != IMPOSSIBLE else 0.0  # of an impossible rate, it would not end
-        options = {
-            "workers": self.clients,
-            "duration": self._seconds,
-            "warmup": warmup,
-            "rate": rate,
-            "arrivals": "poisson",
-        }
+        options: dict[str, Any] = {"workers": self._clients, "duration": self._seconds, "warmup": warmup}
+        options |= {"rate": rate, "arrivals": "poisson"}
         record = run(self._workload, make_plan(("", options)), self._dsn, embedded=True)
         assert not record.statistics.total.failures, record.reasons
         return record.statistics.total.throughput_per_s, record.statistics.total.response.mean * 1e3
@@ -175,12 +163,16 @@ def compare_at(name: str, contest: Contest, rate: float, rounds: int) -> None:
 
 
 def main(seconds: float = 5.0, rounds: int = 5) -> None:
-    settings = {"synchronous_commit": "off", "autovacuum": "off", "checkpoint_timeout": "1h", "max_wal_size": "8GB"}
-    with tempfile.TemporaryDirectory() as directory, EmbeddedServer.start(settings=settings) as server:
+    """Both loads, with one client and with four."""
+    with tempfile.TemporaryDirectory() as directory, EmbeddedServer.start(settings=SETTINGS) as server:
         pgbench("-i", "-q", f"-s{SCALE}", server.dsn)
         for clients in CLIENTS:
             for name, statements in (("select", (SELECT,)), ("tpcb", TPCB)):
-                contest = Contest(server.dsn, clients, directory, statements, seconds)
+                in_transaction = len(statements) > 1
+                file = Path(directory) / f"{name}.sql"
+                file.write_text(script(statements, in_transaction=in_transaction))
+                workload = ours(statements, in_transaction=in_transaction)
+                contest = Contest(server.dsn, clients, workload, ["-f", str(file)], seconds)
                 compare(f"{name} x {clients}", contest, rounds)
 
 
