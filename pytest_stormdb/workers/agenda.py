@@ -112,7 +112,9 @@ class Agenda:
             if offset_ns is None:
                 return
             if offset_ns == NOT_YET:
-                yield from self._wait(perf_counter_ns() + _LOOK_AGAIN_NS)
+                self.waiting = True
+                yield -(now + _LOOK_AGAIN_NS)
+                self.waiting = False
                 continue
             intended_ns = self._start_ns + offset_ns
             now = perf_counter_ns()

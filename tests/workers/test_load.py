@@ -18,6 +18,7 @@ from pytest_stormdb.plan import make_plan
 from pytest_stormdb.run import run
 from pytest_stormdb.verdict import Threshold
 from pytest_stormdb.workers.arrivals import NOT_YET, PipedArrivals
+from pytest_stormdb.workers.crew import Crew
 from pytest_stormdb.workload import Operation, Workload
 
 from .harness import load
@@ -74,6 +75,20 @@ def test_what_nobody_was_free_to_serve_is_counted_as_dropped(dsn: str, claims: C
     assert record.dropped > 700
     assert record.statistics.total.response.max > 0.5
     assert any("rate not reached" in finding for finding in record.validity.findings)
+
+
+def test_a_late_parent_moves_nothing_out_of_the_warm_up(dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers that find no arrivals for 0.6 s still count those of 0.3 s of warm-up as such, and the rest as late."""
+    feed = Crew._feed
+
+    def late(self: Crew) -> None:
+        if self._measured_from_ns is not None and time.perf_counter_ns() > self._measured_from_ns + 300_000_000:
+            feed(self)
+
+    monkeypatch.setattr(Crew, "_feed", late)
+    record = load(empty, dsn, workers=2, rate="100/s", warmup="300ms", duration="1s", connect=False)
+    assert (record.statistics.total.count, record.dropped) == (100, 0)
+    assert record.statistics.total.response.max > 0.2
 
 
 def test_a_forked_child_takes_no_arrival(dsn: str, claims: Claims) -> None:
