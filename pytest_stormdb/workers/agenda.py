@@ -104,7 +104,7 @@ class Agenda:
 
     def _open_turns(self, arrivals: Arrivals) -> Generator[int, None, None]:
         words = self._board.words
-        intended_ns = self._start_ns
+        intended_ns, starved = self._start_ns, False
         while (now := perf_counter_ns()) < words[DEADLINE]:
             if now >= self._drain_ns:  # before the claim: meanwhile, another worker can serve the next arrival
                 self._keep_appointments(intended_ns, now)
@@ -112,6 +112,7 @@ class Agenda:
             if offset_ns is None:
                 return
             if offset_ns == NOT_YET:
+                starved = True  # until it has caught up, its lag is ours
                 self.waiting = True
                 yield -(now + _LOOK_AGAIN_NS)
                 self.waiting = False
@@ -126,7 +127,9 @@ class Agenda:
                 self.waiting = True
                 yield -intended_ns
                 self._wake_lags_ns.append(perf_counter_ns() - intended_ns)
-                self.waiting = False
+                self.waiting = starved = False
+            elif starved:
+                self._wake_lags_ns.append(perf_counter_ns() - intended_ns)
             if words[DEADLINE] == 0:
                 return
             yield intended_ns

@@ -1,6 +1,6 @@
 """The arrivals of an open loop: one queue of intended starts, from which every free worker takes the next.
 
-Between processes, the queue is a pipe that the parent keeps filled well ahead of time. The kernel hands each
+Between processes, the queue is a pipe that the parent keeps filled. The kernel hands each
 start to one reader, whole; a reader that is killed takes no lock with it, and readers hardly wait for each other.
 """
 
@@ -29,7 +29,7 @@ except ImportError:  # Windows: all workers are threads of one process, and ther
 
 NOT_YET = -1
 _CAPACITY = 1 << 18
-"""In bytes: 32,768 arrivals, which last for a tenth of a second at the highest rates that workers reach."""
+"""In bytes: 32,768 arrivals, a tenth of a second's worth at 330,000 a second."""
 _COUNTED_SINGLY = 100_000
 
 

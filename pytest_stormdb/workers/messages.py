@@ -93,7 +93,7 @@ class Vitals:
     """How a host of workers fared while the run was measured: its own CPU time and what kept it waiting.
 
     ``wait_ns`` is the time it was ready to run but had no CPU, ``preemptions`` how often it lost its CPU and
-    ``yields`` how often it gave it away, ``wake_lag`` how late idle workers of an open loop woke for an arrival,
+    ``yields`` how often it gave it away, ``wake_lag`` how late idle workers of an open loop came to an arrival,
     ``pause_ns`` what the ``workers`` of a closed loop spent between their ``calls``, thinking not included.
     """
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import struct
 import time
 from collections.abc import Callable, Iterator
@@ -77,6 +78,15 @@ def test_what_nobody_was_free_to_serve_is_counted_as_dropped(dsn: str, claims: C
     assert any("rate not reached" in finding for finding in record.validity.findings)
 
 
+def test_a_number_of_iterations_hides_no_missed_rate(dsn: str) -> None:
+    """Of 120 iterations none is dropped, but at 10 ms two workers do not start them at 1,000/s, and that is told."""
+    missed = load(ten_ms, dsn, workers=2, rate="1000/s", iterations=60)
+    assert (missed.statistics.total.count, missed.dropped) == (120, 0)
+    assert any(finding.startswith("rate not reached: ") for finding in missed.validity.findings)
+    kept = load(ten_ms, dsn, workers=2, rate="50/s", iterations=10)
+    assert not any("rate not reached" in finding for finding in kept.validity.findings)
+
+
 def test_a_late_parent_moves_nothing_out_of_the_warm_up(dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Workers that find no arrivals for 0.6 s still count those of 0.3 s of warm-up as such, and the rest as late."""
     feed = Crew._feed
@@ -89,6 +99,9 @@ def test_a_late_parent_moves_nothing_out_of_the_warm_up(dsn: str, monkeypatch: p
     record = load(empty, dsn, workers=2, rate="100/s", warmup="300ms", duration="1s", connect=False)
     assert (record.statistics.total.count, record.dropped) == (100, 0)
     assert record.statistics.total.response.max > 0.2
+    late_ms = re.search(r"idle workers started up to (\d+) ms", record.validity.reasons[0])
+    assert late_ms is not None, record.validity.reasons
+    assert int(late_ms[1]) > 200  # it is ours, and not the server's
 
 
 def test_a_forked_child_takes_no_arrival(dsn: str, claims: Claims) -> None:
