@@ -53,7 +53,7 @@ class Stage:
 
     @property
     def label(self) -> str:
-        unit = "/s" if self.kind == "rate" else " workers"
+        unit = "/s" if self.kind == "rate" else " worker" if self.begin == self.end == 1 else " workers"
         span = f"{self.begin:g}" if self.begin == self.end else f"{self.begin:g}->{self.end:g}"
         return f"{span}{unit} for {self.duration_ns / 1e9:g} s"
 

@@ -135,17 +135,10 @@ def _stolen(stolen: float) -> list[str]:
 
 
 def _rate_missed(plan: LoadPlan, statistics: RunStatistics, dropped: int) -> list[str]:
-    """Fewer than 95 % of the scheduled iterations were started before the end: the rate was not achieved.
-
-    A number of iterations has no end that could drop any: there, they took longer than planned, and lagged behind.
-    """
+    """Fewer than 95 % of the scheduled iterations were started before the end: the rate was not achieved."""
     done = statistics.total.count + statistics.total.failures
-    if plan.is_open and plan.rate_per_s is not None and plan.iterations is not None:
-        achieved = done / statistics.elapsed_s if statistics.elapsed_s else 0.0
-        lagged = statistics.total.lag.max > _RATE_MISSED * statistics.elapsed_s
-        if not lagged or achieved >= (1 - _RATE_MISSED) * plan.rate_per_s:
-            return []
-        return [f"rate not reached: {format_rate(achieved)} of {format_rate(plan.rate_per_s)}"]
+    if plan.rate_per_s is not None and plan.iterations is not None:
+        return _fell_behind(plan.rate_per_s, statistics, done)
     if not plan.is_open or dropped <= _RATE_MISSED * (done + dropped):
         return []
     share = f"{dropped:,} of {done + dropped:,} scheduled iterations were dropped"
@@ -153,6 +146,15 @@ def _rate_missed(plan: LoadPlan, statistics: RunStatistics, dropped: int) -> lis
         return [f"rate not reached: {share}"]
     achieved = plan.rate_per_s * done / (done + dropped)
     return [f"rate not reached: {format_rate(achieved)} of {format_rate(plan.rate_per_s)}; {share}"]
+
+
+def _fell_behind(rate_per_s: float, statistics: RunStatistics, done: int) -> list[str]:
+    """A number of iterations has no end that could drop any: they lagged, and took longer than planned."""
+    elapsed_s = statistics.elapsed_s
+    lagged = statistics.total.lag.max > _RATE_MISSED * elapsed_s
+    if not lagged or done >= (1 - _RATE_MISSED) * rate_per_s * elapsed_s:
+        return []
+    return [f"rate not reached: {format_rate(done / elapsed_s)} of {format_rate(rate_per_s)}"]
 
 
 def _collections(vitals: Sequence[Vitals]) -> list[str]:

@@ -240,6 +240,6 @@ def test_stages_are_reported_one_by_one(suite: Suite) -> None:
     """)
     suite.run("--stormdb-json=runs.json").assert_outcomes(passed=1)
     (run,) = suite.runs()
-    assert [stage["label"] for stage in run["stages"]] == ["1 workers for 0.3 s", "3 workers for 0.3 s"]
+    assert [stage["label"] for stage in run["stages"]] == ["1 worker for 0.3 s", "3 workers for 0.3 s"]
     assert sum(stage["operations"] for stage in run["stages"]) == run["totals"]["operations"]
     assert all(stage["operations"] > 0 for stage in run["stages"])

@@ -88,7 +88,7 @@ def test_stages_of_workers_have_statistics_of_their_own(suite: Suite) -> None:
     assert sum(stage["operations"] for stage in stages) == run["totals"]["operations"]
     assert stages[0]["operations"] < stages[1]["operations"] < stages[2]["operations"]
     assert run["plan"]["workers"] == 5
-    result.stdout.fnmatch_lines(["  1 workers for 0.6 s *", "  1->5 workers for 0.6 s *", "  5 workers for 0.6 s *"])
+    result.stdout.fnmatch_lines(["  1 worker for 0.6 s *", "  1->5 workers for 0.6 s *", "  5 workers for 0.6 s *"])
 
 
 def test_stages_of_rates_follow_the_schedule(suite: Suite) -> None:

@@ -218,8 +218,9 @@ def test_stages_are_written_two_ways(value: object) -> None:
 
 def test_stages_say_what_they_are() -> None:
     """A stage has a label for the report."""
-    stages = parse_stages("10:30s,10->50:1m") + parse_stages("100/s:500ms,60/m->90/s:1s")
+    stages = parse_stages("1:2s,10:30s,10->50:1m") + parse_stages("100/s:500ms,60/m->90/s:1s")
     assert [stage.label for stage in stages] == [
+        "1 worker for 2 s",
         "10 workers for 30 s",
         "10->50 workers for 60 s",
         "100/s for 0.5 s",
