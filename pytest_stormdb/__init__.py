@@ -5,19 +5,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .measurement.sample import OperationResult
     from .plugin.fixtures import Runner, worker_fixture
-    from .result import Result
-    from .sample import OperationResult
-    from .workload import Worker
+    from .run.result import Result
+    from .workload.contract import Worker
 
 __version__ = "0.1.0"
 __all__ = ["OperationResult", "Result", "Runner", "Worker", "worker_fixture"]
 
 _HOMES = {
-    "OperationResult": "sample",
-    "Result": "result",
+    "OperationResult": "measurement.sample",
+    "Result": "run.result",
     "Runner": "plugin.fixtures",
-    "Worker": "workload",
+    "Worker": "workload.contract",
     "worker_fixture": "plugin.fixtures",
 }
 

@@ -11,14 +11,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from .dependencies import unmet_python
-from .discovery import PackagedWorkload, find_workloads
 from .errors import PlanError, StormDBError, WorkloadError
-from .inspection import Inspection, Policy, inspect
-from .integrity import check_main_module, seal
-from .metadata import load_metadata
-from .scaffold import scaffold
-from .source import operations, parameter_model, parse
+from .packages.admission import Inspection, Policy, inspect
+from .packages.checksums import check_main_module, seal
+from .packages.dependencies import unmet_python
+from .packages.discovery import PackagedWorkload, find_workloads
+from .packages.metadata import load_metadata
+from .packages.scaffold import scaffold
+from .packages.static_analysis import operations, parameter_model, parse
 
 FINE, DIFFERENT, WRONG = 0, 1, 2
 

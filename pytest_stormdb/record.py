@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
 import platform
 import sys
@@ -9,10 +10,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from .plan import LoadPlan, Stage
-from .stats import RunStatistics
-from .sweep import Point, Sweep
-from .verdict import Validity, Verdict
+from .load.plan import LoadPlan, Stage
+from .measurement.scalability import Point, Sweep
+from .measurement.stats import RunStatistics
+from .verdict.threshold import Verdict
+from .verdict.validity import Validity
 
 if TYPE_CHECKING:
     from .database.health import HealthResult
@@ -81,7 +83,6 @@ def sweep_through(nodeid: str, records: Sequence[RunRecord]) -> Sweep:
 
 def environment() -> dict[str, Any]:
     """The machine and the software that generated the load."""
-    from . import __version__
     from .database.connect import driver
 
     affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
@@ -92,7 +93,7 @@ def environment() -> dict[str, Any]:
         "machine": platform.machine(),
         "cpus": affinity,
         "gil": getattr(sys, "_is_gil_enabled", lambda: True)(),
-        "pytest_stormdb": __version__,
+        "pytest_stormdb": importlib.metadata.version("pytest-stormdb"),
         **driver(),
         "ci": bool(os.environ.get("CI")),
     }

@@ -14,7 +14,7 @@ import psycopg
 import pytest
 
 import pytest_stormdb
-from pytest_stormdb.database.embedded import EmbeddedServer
+from pytest_stormdb.embedded.server import EmbeddedServer
 
 ROOT = Path(pytest_stormdb.__file__).parents[1]
 LIMIT_S = 90.0
@@ -25,6 +25,12 @@ def server() -> Iterator[EmbeddedServer]:
     """One server for the whole session; inner runs are sent to it, so that they need not start one each."""
     with EmbeddedServer.start(max_connections=100) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def dsn(server: EmbeddedServer) -> str:
+    """Where that server is."""
+    return server.dsn
 
 
 @pytest.fixture(scope="session")

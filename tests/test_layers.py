@@ -15,81 +15,36 @@ import pytest_stormdb
 PACKAGE = "pytest_stormdb"
 HOME = Path(pytest_stormdb.__file__).parent
 
+ROOMS = {
+    "": "errors units",
+    "measurement": "machine sample histogram recorder stats scalability usage",
+    "embedded": "watchdog binaries server",
+    "load": "plan pacing sweep",
+    "configuration": "yaml_nodes fields parameters file",
+    "database": "connect target server isolation statement connection health",
+    "packages": ("dependencies metadata checksums signatures discovery admission importer static_analysis scaffold"),
+    "verdict": "validity threshold abort",
+    "record": "",
+    "workload": "contract",
+    "telemetry": "logs prometheus exporters",
+    "workers": ("layout arrivals deadline messages forwarding turns loop timeouts group process collected supervisor"),
+    "reports": "terminal junit document",
+    "run": "conclusion preconditions smoke result pipeline",
+    "cli": "",
+    "plugin": "options packages outputs session collection settings execution fixtures hooks",
+}
+"""The map of the project, the lowest first: rooms, and within each room its modules.
+
+A module imports from what stands before it, and from nothing else. A name without modules is a module of the root.
+"""
+
 ORDER = (
     "",  # the package: its public names, which it imports when they are asked for
-    "errors",
-    "units",
-    "sample",
-    "plan",
-    "pacing",
-    "histogram",
-    "recorder",
-    "stats",
-    "verdict",
-    "sweep",
-    "parameters",
-    "yamlfile",
-    "yamlread",
-    "dependencies",
-    "metadata",
-    "integrity",
-    "signatures",
-    "discovery",
-    "inspection",
-    "verified",
-    "configuration",
-    "source",
-    "scaffold",
-    "logs",
-    "database.watchdog",
-    "database.binaries",
-    "database.embedded",
-    "database.connect",
-    "database.target",
-    "database.server",
-    "database.statement",
-    "database.health",
-    "workload",
-    "record",
-    "reports.terminal",
-    "reports.junit",
-    "reports.document",
-    "reports.prometheus",
-    "result",
-    "exporters",
-    "workers.layout",
-    "workers.arrivals",
-    "workers.board",
-    "workers.messages",
-    "workers.carriers",
-    "workers.agenda",
-    "workers.line",
-    "workers.loop",
-    "workers.watch",
-    "workers.vitals",
-    "workers.host",
-    "workers.process",
-    "workers.outcome",
-    "workers.crew",
-    "validity",
-    "abort",
-    "run",
-    "cli",
-    "plugin.options",
-    "plugin.packages",
-    "plugin.outputs",
-    "plugin.state",
-    "plugin.parameters",
-    "plugin.collection",
-    "plugin.planning",
-    "plugin.execution",
-    "plugin.fixtures",
-    "plugin.hooks",
+    *(f"{room}.{name}".strip(".") for room, names in ROOMS.items() for name in names.split() or [""]),
 )
-"""All modules, the lowest first: a module imports from those above it in this list, and from no other."""
 
 PYTEST_ROOMS = ("plugin.",)
-PSYCOPG_ROOMS = ("database.", "workers.line")
+PSYCOPG_ROOMS = ("database.",)
 
 
 def modules() -> dict[str, Path]:
@@ -149,7 +104,7 @@ def test_imports_point_strictly_down(module: str) -> None:
 
 @pytest.mark.parametrize(("library", "rooms"), [("pytest", PYTEST_ROOMS), ("psycopg", PSYCOPG_ROOMS)])
 def test_a_library_stays_in_its_rooms(library: str, rooms: tuple[str, ...]) -> None:
-    """Pytest is imported inside the plugin only, psycopg inside the database rooms and the workers' line."""
+    """Pytest is imported inside the plugin only, psycopg inside the database room only."""
     for module in ORDER[1:]:
         for name, line in imports_of(module):
             if name.partition(".")[0] in (library, f"_{library}"):
@@ -174,7 +129,9 @@ def test_the_plugin_loads_nothing_that_only_workloads_need() -> None:
     """Beyond what pytest itself loads, the plugin's module brings no psycopg, no asyncio, no yaml, no engine."""
     heavy = {"psycopg", "yaml", "asyncio", "multiprocessing", "ctypes", "ssl"}
     assert (loaded_by("import pytest, pytest_stormdb.plugin.hooks") - loaded_by("import pytest")) & heavy == set()
-    engine = "assert not {'pytest_stormdb.run', 'pytest_stormdb.stats', 'pytest_stormdb.plan'} & set(sys.modules)"
+    engine = (
+        "assert not {'pytest_stormdb.run', 'pytest_stormdb.measurement', 'pytest_stormdb.load.plan'} & set(sys.modules)"
+    )
     assert PACKAGE in loaded_by(f"import pytest_stormdb.plugin.hooks\n{engine}")
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import psycopg
 
     from pytest_stormdb import OperationResult, Worker
-    from pytest_stormdb.parameters import Parameters
+    from pytest_stormdb.configuration.parameters import Parameters
 
 
 class ShopParameters(BaseModel, extra="forbid"):

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import psycopg
 
     from pytest_stormdb import Worker
-    from pytest_stormdb.parameters import Parameters
+    from pytest_stormdb.configuration.parameters import Parameters
 
 
 class LibraryParameters(BaseModel, extra="forbid"):

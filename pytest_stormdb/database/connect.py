@@ -113,6 +113,15 @@ def server_error(error: psycopg.Error, what: str) -> ServerError:
     return ServerError(f"{what}: {reason}", error.sqlstate)
 
 
+@contextlib.contextmanager
+def reraised(what: str) -> Iterator[None]:
+    """Turn an error of psycopg into a ServerError that says ``what`` could not be done."""
+    try:
+        yield
+    except psycopg.Error as error:
+        raise server_error(error, what) from None
+
+
 def same_place(dsn: str, other: str) -> bool:
     """Whether two connection strings lead to the same server."""
     mine, theirs = conninfo_to_dict(dsn), conninfo_to_dict(other)

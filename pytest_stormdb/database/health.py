@@ -49,6 +49,11 @@ class HealthResult:
     advisory: bool = False
     aborted: bool = False
 
+    @property
+    def is_failure(self) -> bool:
+        """Whether it speaks against the run: an advisory check only advises."""
+        return not self.ok and not self.advisory
+
 
 def built_in(timeout_s: float, interval_s: float) -> list[HealthCheck]:
     """The checks every run gets."""
@@ -64,7 +69,7 @@ def built_in(timeout_s: float, interval_s: float) -> list[HealthCheck]:
     ]
 
 
-def examine(checks: Sequence[HealthCheck], dsn: str, when: str, at_s: float | None = None) -> list[HealthResult]:
+def run_checks(checks: Sequence[HealthCheck], dsn: str, when: str, at_s: float | None = None) -> list[HealthResult]:
     """Every check, each on a connection of its own with its own timeout."""
     return [_examine_one(check, dsn, when, at_s) for check in checks]
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from ..workload import Operation
+    from ..workload.contract import Operation
 
 _CONNECTIONS = {"psycopg": {"Connection", "AsyncConnection"}, "psycopg2": {"connection"}, "asyncpg": {"Connection"}}
 
@@ -35,7 +35,7 @@ class Mix:
 
     def operations(self) -> list[Operation]:
         """One operation for each marked method."""
-        from ..workload import Operation
+        from ..workload.contract import Operation
 
         methods = [(name, getattr(self.owner, name), weight) for name, weight in self.weights.items()]
         return [Operation(name, method, arguments_of(method)[1:], weight) for name, method, weight in methods]

@@ -12,17 +12,25 @@ import pytest
 from ..database.server import admin_connection
 from ..record import RunRecord, sweep_through
 from ..reports.junit import properties
-from ..result import Result
-from ..run import Health, checked_before, preflight, run, run_once
-from ..workload import Operation, Workload
+from ..run.pipeline import Health, run
+from ..run.preconditions import checked_before, preflight
+from ..run.result import Result
+from ..run.smoke import run_once
+from ..workload.contract import Operation, Workload
 from .collection import arguments_of, mix_of, shared_connection
 from .options import sweep_of, value_of
-from .planning import health_checks_for, package_of, plan_for, thresholds_for, workload_name
-from .state import STATE, State, told
+from .session import SESSION, Session, as_test_failures
+from .settings import (
+    health_checks_for,
+    package_of,
+    plan_for,
+    thresholds_for,
+    workload_name,
+)
 
 if TYPE_CHECKING:
-    from ..plan import LoadPlan
-    from ..workload import Stop
+    from ..load.plan import LoadPlan
+    from ..workload.contract import Stop
 
 DSN = "_stormdb_schema_dsn"
 FUNCTION = pytest.StashKey[Callable[..., Any]]()
@@ -37,22 +45,22 @@ def check_ready(item: pytest.Function) -> None:
     if complaint is not None:
         pytest.fail(complaint, pytrace=False)
     dsn = str(funcargs[DSN])
-    with told():
+    with as_test_failures():
         plan = plan_for(item)
         thresholds_for(item)
         plans = _swept(plan, sweep_of(item.config)) or [plan]
         with admin_connection(dsn) as admin:
             preflight(admin, max(plans, key=lambda each: each.workers))
-        if item.config.stash[STATE].why_unmeasured is None:
+        if item.config.stash[SESSION].why_unmeasured is None:
             item.stash[_HEALTH] = health_checks_for(item), checked_before(health_checks_for(item), dsn)
 
 
 def run_item(item: pytest.Function) -> None:
     """Run a marked function or class under load; raises what the test ends with."""
-    state = item.config.stash[STATE]
+    state = item.config.stash[SESSION]
     workload = _workload(item)
     dsn = str(item.funcargs[DSN])
-    with told():
+    with as_test_failures():
         plan, thresholds = plan_for(item), thresholds_for(item)
     item.user_properties[:] = [pair for pair in item.user_properties if not pair[0].startswith("stormdb.")]
     if state.why_unmeasured is not None:
@@ -62,7 +70,7 @@ def run_item(item: pytest.Function) -> None:
     plans = _swept(plan, sweep_of(item.config)) or [plan]
     records = []
     for each in plans:
-        with told():
+        with as_test_failures():
             record = run(
                 workload,
                 each,
@@ -83,7 +91,7 @@ def run_item(item: pytest.Function) -> None:
 
 def run_in_hand(item: pytest.Item, function: Callable[..., Any], dsn: str, options: Mapping[str, Any]) -> Result:
     """Run a callable for a test that judges the result itself."""
-    state = item.config.stash[STATE]
+    state = item.config.stash[SESSION]
     name = getattr(function, "__name__", type(function).__name__)
     workload = Workload(
         **_identity(item),
@@ -93,12 +101,12 @@ def run_in_hand(item: pytest.Item, function: Callable[..., Any], dsn: str, optio
         stops=_stops,
         loop_factory=_loop_factory(item),
     )
-    with told():
+    with as_test_failures():
         plan = plan_for(item, (f"stormdb.run in {item.name}", options))
     if state.why_unmeasured is not None:
         _run_unmeasured(item, state, workload, plan, dsn)
         pytest.skip(f"stormdb.run ran {name} once, unmeasured ({state.why_unmeasured}): there is no result to judge")
-    with told():
+    with as_test_failures():
         checks = health_checks_for(item)
         health = checks, checked_before(checks, dsn)
         thresholds = thresholds_for(item)
@@ -180,14 +188,14 @@ def _loop_factory(item: pytest.Item) -> Callable[[], Any] | None:
     return next(iter(factories.values()), None) if factories else None
 
 
-def _run_unmeasured(item: pytest.Item, state: State, workload: Workload, plan: LoadPlan, dsn: str) -> None:
+def _run_unmeasured(item: pytest.Item, state: Session, workload: Workload, plan: LoadPlan, dsn: str) -> None:
     item.user_properties.append(("stormdb.verdict", "not measured"))
     state.unmeasured.append(item.nodeid)
-    with told():
+    with as_test_failures():
         run_once(workload, plan, dsn)
 
 
-def _keep(item: pytest.Item, state: State, record: RunRecord) -> None:
+def _keep(item: pytest.Item, state: Session, record: RunRecord) -> None:
     state.records.append(record)
     item.user_properties.extend(properties(record))
 
@@ -198,7 +206,7 @@ def _swept(plan: LoadPlan, counts: Sequence[int]) -> list[LoadPlan]:
     return [dataclasses.replace(plan, workers=count) for count in counts]
 
 
-def _keep_sweep(item: pytest.Item, state: State, records: Sequence[RunRecord]) -> None:
+def _keep_sweep(item: pytest.Item, state: Session, records: Sequence[RunRecord]) -> None:
     sweep = sweep_through(item.nodeid, records)
     state.sweeps.append(sweep)
     item.user_properties.append(("stormdb.sweep.knee_workers", sweep.knee.workers))

@@ -11,45 +11,47 @@ import pytest
 
 from .collection import is_workload
 from .options import value_of
-from .planning import check_server, configuration_for, workload_name
-from .state import STATE, told
+from .session import SESSION, as_test_failures
+from .settings import check_server, configuration_for, workload_name
 
 if TYPE_CHECKING:
+    from ..configuration.parameters import Parameters
     from ..database.server import Admin
-    from ..parameters import Parameters
-    from ..result import Result
+    from ..run.result import Result
 
+_without_traceback = functools.partial(pytest.fail.Exception, pytrace=False)
 _POSITIONAL = inspect.Parameter.POSITIONAL_OR_KEYWORD
 
 
 @pytest.fixture(scope="session")
 def stormdb_dsn(request: pytest.FixtureRequest) -> str:
     """The target's connection string; override it in a conftest to bring a server of your own."""
-    with told():
-        return request.config.stash[STATE].target_dsn()
+    with as_test_failures():
+        return request.config.stash[SESSION].target_dsn()
 
 
 @pytest.fixture(scope="module")
 def _stormdb_schema_dsn(request: pytest.FixtureRequest, stormdb_dsn: str) -> Iterator[str]:
     """The connection string into the workload's own schema, which is made before and dropped after."""
     from ..database.connect import parse_dsn, with_search_path
-    from ..database.server import Schema, admin_connection, schema_name
+    from ..database.isolation import Schema, schema_name
+    from ..database.server import admin_connection
 
     if not isinstance(stormdb_dsn, str):
         pytest.fail(f"fixture stormdb_dsn: not a connection string but {type(stormdb_dsn).__name__!r}", pytrace=False)
-    with told():
+    with as_test_failures():
         dsn = parse_dsn(stormdb_dsn, "fixture stormdb_dsn")
         suffix = f"_{request.config.workerinput['workerid']}" if hasattr(request.config, "workerinput") else ""
         name = schema_name(workload_name(request.node), suffix)
         admin = admin_connection(dsn)
     with admin:
         schema = Schema(admin, name)
-        with told():
+        with as_test_failures():
             configuration_for(request.node)
             check_server(request.node, admin)
             schema.create()
         yield with_search_path(dsn, name)
-        with told():
+        with as_test_failures():
             schema.give_back()
 
 
@@ -58,7 +60,7 @@ def stormdb_connection(_stormdb_schema_dsn: str) -> Iterator[Admin]:
     """An autocommit connection for set-up and clean-up, in the workload's own schema."""
     from ..database.connect import connect
 
-    with told():
+    with as_test_failures():
         connection = connect(_stormdb_schema_dsn, name="stormdb set-up")
     with connection:
         yield connection
@@ -67,35 +69,34 @@ def stormdb_connection(_stormdb_schema_dsn: str) -> Iterator[Admin]:
 @pytest.fixture(scope="module")
 def stormdb_parameters(request: pytest.FixtureRequest) -> Parameters:
     """The workload's raw parameters, a mapping; call it with a pydantic model to get them validated."""
-    from ..parameters import parse_parameters
-    from .parameters import ToldParameters
+    from ..configuration.parameters import Parameters, parse_parameters
 
-    with told():
+    with as_test_failures():
         given = parse_parameters(value_of(request.config, "param") or [])
         configuration = configuration_for(request.node)
     if configuration is None:
-        return ToldParameters(given, "--stormdb-param", {})
+        return Parameters(given, "--stormdb-param", {}, _without_traceback)
     places = {name.removeprefix("parameters."): place for name, place in configuration.places.items()}
     places |= dict.fromkeys(given, "--stormdb-param")
-    return ToldParameters({**configuration.parameters, **given}, str(configuration.path), places)
+    return Parameters({**configuration.parameters, **given}, str(configuration.path), places, _without_traceback)
 
 
 @pytest.fixture
 def worker(request: pytest.FixtureRequest, _stormdb_schema_dsn: str) -> Any:
     """The worker's handle, inside a function marked stormdb or run by the stormdb fixture."""
-    from ..workload import WorkerSlot
+    from ..workload.contract import WorkerPlaceholder
 
     if not is_workload(request.node):
         pytest.fail(f"fixture 'worker': {request.node.name} is not marked stormdb; only a workload has workers", False)
-    return WorkerSlot()
+    return WorkerPlaceholder()
 
 
 @pytest.fixture
 def batch_size(request: pytest.FixtureRequest) -> int:
     """The batch size of the load plan, for functions that work in batches."""
-    from .planning import plan_for
+    from .settings import plan_for
 
-    with told():
+    with as_test_failures():
         return plan_for(request.node).batch_size
 
 
@@ -131,7 +132,7 @@ def worker_fixture(function: Callable[..., Any]) -> Any:
 
     @functools.wraps(function)
     def recipe(**arguments: Any) -> Any:
-        from ..workload import Recipe
+        from ..workload.contract import Recipe
 
         return Recipe(function, arguments)
 

@@ -9,7 +9,16 @@ from typing import Any
 import pytest
 
 from ..errors import PlanError
-from .collection import RUNNER, Mix, complaint, complaint_of_other, has_operations, health_mark, is_workload, mix_of
+from .collection import (
+    RUNNER,
+    Mix,
+    complaint,
+    complaint_of_other,
+    has_operations,
+    health_mark,
+    is_workload,
+    mix_of,
+)
 from .fixtures import (  # noqa: F401 - pytest finds the fixtures here
     _stormdb_schema_dsn,
     batch_size,
@@ -19,9 +28,20 @@ from .fixtures import (  # noqa: F401 - pytest finds the fixtures here
     stormdb_parameters,
     worker,
 )
-from .options import add_options, check_early, is_given, most_workers, value_of
-from .packages import PACKAGES, Packages, announcement, refusal
-from .state import STATE, State
+from .options import (
+    add_options,
+    check_early,
+    is_given,
+    most_workers,
+    value_of,
+)
+from .packages import (
+    PACKAGES,
+    Packages,
+    announcement,
+    refusal,
+)
+from .session import SESSION, Session
 
 _MARKS = (
     "stormdb(workers, duration, iterations, warmup, rate, arrivals, stages, think_time, timeout, retries, batch_size,"
@@ -43,7 +63,7 @@ def pytest_configure(config: pytest.Config) -> None:
         config.addinivalue_line("markers", mark)
     if is_given(config):
         check_early(config)
-    config.stash[STATE] = State(config)
+    config.stash[SESSION] = Session(config)
     if PACKAGES not in config.stash:  # without initial conftests: run in this process by another plugin
         config.stash[PACKAGES] = Packages(config)
     config.args[:] = config.stash[PACKAGES].start(config.args)
@@ -75,8 +95,8 @@ def pytest_collect_directory(path: Path, parent: pytest.Collector) -> pytest.Col
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if config.stash[STATE].configuration is not None and not hasattr(config, "workerinput"):
-        from .planning import check_plugin
+    if config.stash[SESSION].configuration is not None and not hasattr(config, "workerinput"):
+        from .settings import check_plugin
 
         try:
             check_plugin(config, items)
@@ -86,7 +106,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def pytest_collection_finish(session: pytest.Session) -> None:
     """A refused workload fails the session, and keeps nobody else from running."""
-    session.config.stash[STATE].most_workers = most_workers(session.items)
+    session.config.stash[SESSION].most_workers = most_workers(session.items)
     refused = session.config.stash[PACKAGES].errors
     if refused and session.testsfailed <= refused:
         session.config.option.continue_on_collection_errors = True
@@ -95,8 +115,8 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 def pytest_unconfigure(config: pytest.Config) -> None:
     if PACKAGES in config.stash:
         config.stash[PACKAGES].close()
-    if STATE in config.stash:
-        config.stash[STATE].close()
+    if SESSION in config.stash:
+        config.stash[SESSION].close()
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -177,7 +197,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    state = session.config.stash[STATE]
+    state = session.config.stash[SESSION]
     out = value_of(session.config, "json")
     if out is not None and not hasattr(session.config, "workerinput"):
         from ..reports.document import write_document
@@ -186,7 +206,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    state = config.stash[STATE]
+    state = config.stash[SESSION]
     unmeasured = _unmeasured(terminalreporter)
     if config.getoption("no_summary", False) or not (state.records or unmeasured):
         return

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import pytest
 
 if TYPE_CHECKING:
-    from ..plan import LoadPlan
-    from ..verdict import Threshold
+    from ..load.plan import LoadPlan
+    from ..verdict.threshold import Threshold
 
 
 class Option(NamedTuple):
@@ -109,8 +109,8 @@ def ini_file(config: pytest.Config) -> dict[str, Any]:
 
 def check_early(config: pytest.Config) -> None:
     """Refuse what is wrong on the command line or in the ini file before anything is collected."""
+    from ..configuration.parameters import parse_parameters
     from ..errors import PlanError
-    from ..parameters import parse_parameters
     from ..units import parse_duration_ns
 
     try:
@@ -146,14 +146,14 @@ def is_given(config: pytest.Config) -> bool:
 
 def plan_of(config: pytest.Config, own: Sequence[tuple[str, Mapping[str, Any]]]) -> LoadPlan:
     """The plan of a workload whose layers between command line and ini file, the strongest first, are ``own``."""
-    from ..plan import make_plan
+    from ..load.plan import make_plan
 
     return make_plan(("command line", command_line(config)), *own, ("ini file", ini_file(config)))
 
 
 def sweep_of(config: pytest.Config) -> tuple[int, ...]:
     """The worker counts of a sweep; empty where there is none."""
-    from ..sweep import parse_sweep
+    from ..load.sweep import parse_sweep
 
     text = value_of(config, "sweep")
     return parse_sweep(text) if text is not None else ()
@@ -180,7 +180,7 @@ def most_workers(items: Sequence[pytest.Item]) -> int:
 def marked_thresholds(item: pytest.Item) -> list[Threshold]:
     """The thresholds of an item's stormdb_slo marks."""
     from ..errors import PlanError
-    from ..verdict import Threshold
+    from ..verdict.threshold import Threshold
 
     thresholds = []
     for mark in item.iter_markers("stormdb_slo"):
@@ -195,7 +195,7 @@ def marked_thresholds(item: pytest.Item) -> list[Threshold]:
 
 def thresholds_of(config: pytest.Config, *own: Sequence[Threshold]) -> list[Threshold]:
     """The thresholds that hold for a workload: for each metric and operation, those of the strongest source."""
-    from ..verdict import Threshold
+    from ..verdict.threshold import Threshold
 
     given = config.getoption("stormdb_slo") or []
     from_ini = config.getini("stormdb_slo") or []

@@ -6,12 +6,18 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ..exporters import DEFAULT_PORT, Exporter, Exporters, JsonFile, PrometheusPage
+from ..telemetry.exporters import (
+    DEFAULT_PORT,
+    Exporter,
+    Exporters,
+    JsonFile,
+    PrometheusPage,
+)
 from .options import parse_address, value_of
 
 if TYPE_CHECKING:
-    from ..configuration import Configuration
-    from ..logs import LogOutput
+    from ..configuration.file import Configuration
+    from ..telemetry.logs import LogOutput
 
 METRICS_FILE = "stormdb-metrics.jsonl"
 _INTERVAL_S = 10.0
@@ -19,7 +25,7 @@ _INTERVAL_S = 10.0
 
 def log_output(configuration: Configuration | None) -> LogOutput | None:
     """The log output a configuration file asks for."""
-    from ..logs import LogOutput
+    from ..telemetry.logs import LogOutput
 
     section = configuration.logging if configuration is not None else None
     return LogOutput(section) if section is not None else None

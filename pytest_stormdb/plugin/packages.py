@@ -17,9 +17,9 @@ from ..errors import StormDBError, WorkloadError
 from .options import absolute, paths_of, value_of
 
 if TYPE_CHECKING:
-    from ..discovery import PackagedWorkload
-    from ..metadata import Metadata
-    from ..verified import VerifiedFinder
+    from ..packages.discovery import PackagedWorkload
+    from ..packages.importer import VerifiedFinder
+    from ..packages.metadata import Metadata
 
 _POLICIES = ("off", "verify", "require")
 
@@ -132,7 +132,7 @@ class Packages:
     def _on_path(self) -> Iterator[PackagedWorkload]:
         if not value_of(self._config, "path"):
             return
-        from ..discovery import find_workloads
+        from ..packages.discovery import find_workloads
 
         try:
             workloads = find_workloads(paths_of(self._config, "path"))
@@ -151,7 +151,7 @@ class Packages:
     def _examined(self, folder: Path) -> Package | None:
         if not _may_hold_one(folder):
             return None
-        from ..discovery import PackagedWorkload, recognise
+        from ..packages.discovery import PackagedWorkload, recognise
 
         try:
             workload = recognise(folder)
@@ -165,8 +165,8 @@ class Packages:
         return package
 
     def _inspected(self, workload: PackagedWorkload) -> Package:
-        from ..dependencies import unmet_python
-        from ..inspection import inspect
+        from ..packages.admission import inspect
+        from ..packages.dependencies import unmet_python
 
         name = workload.name.replace("-", "_")
         other = self._names.setdefault(name, workload.folder)
@@ -182,7 +182,7 @@ class Packages:
 
     def _guard(self, package: Package, digests: Any) -> None:
         """Refused: nothing is imported. Verified: nothing but the verified bytes. Else imports go their usual way."""
-        from ..verified import Guarded, VerifiedFinder
+        from ..packages.importer import Guarded, VerifiedFinder
 
         if not package.refusals and package.state != "verified":
             return

@@ -10,12 +10,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..plan import LoadPlan
-from ..record import RunRecord, ServerFacts, StageResult, environment
-from ..recorder import Metric
-from ..stats import Latency, OperationStatistics, RunStatistics
-from ..sweep import Sweep
-from ..verdict import Verdict
+from ..load.plan import LoadPlan
+from ..measurement.recorder import Metric
+from ..measurement.scalability import Sweep
+from ..measurement.stats import Latency, OperationStatistics, RunStatistics
+from ..record import (
+    RunRecord,
+    ServerFacts,
+    StageResult,
+    environment,
+)
+from ..verdict.threshold import Verdict
 
 FORMAT = "stormdb-run/1"
 

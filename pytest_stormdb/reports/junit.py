@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from ..measurement.stats import OperationStatistics
 from ..record import RunRecord
-from ..stats import OperationStatistics
 
 _LATENCIES = (("p50_ms", 50.0), ("p95_ms", 95.0), ("p99_ms", 99.0), ("max_ms", 100.0))
 

@@ -5,10 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Literal, NamedTuple
 
+from ..measurement.scalability import FIT_FROM, Sweep
+from ..measurement.stats import OperationStatistics
 from ..record import RunRecord, ServerFacts
-from ..stats import OperationStatistics
-from ..sweep import FIT_FROM, Sweep
-from ..units import format_count, format_duration, format_rate, format_ratio
+from ..units import (
+    format_count,
+    format_duration,
+    format_rate,
+    format_ratio,
+)
 
 _HEADER = ("operation", "count", "failures", "throughput", "p50", "p95", "p99", "max")
 _MARKS = {"pass": "ok", "fail": "MISSED", "inconclusive": "inconclusive", "invalid": "INVALID"}

@@ -16,8 +16,8 @@ from io import FileIO
 from itertools import chain, islice, takewhile
 from typing import Protocol
 
-from ..pacing import Schedule, make_schedule
-from ..plan import LoadPlan
+from ..load.pacing import Schedule, make_schedule
+from ..load.plan import LoadPlan
 from .layout import CAN_FORK
 
 try:
@@ -33,7 +33,7 @@ _CAPACITY = 1 << 18
 _COUNTED_SINGLY = 100_000
 
 
-class Arrivals(Protocol):
+class ArrivalQueue(Protocol):
     """What the crew and its workers need of a queue."""
 
     def feed(self) -> None:
@@ -55,13 +55,13 @@ class Arrivals(Protocol):
         """Give everything back."""
 
 
-def make_arrivals(plan: LoadPlan) -> Arrivals:
+def make_arrivals(plan: LoadPlan) -> ArrivalQueue:
     """The queue of an open plan."""
     schedule = make_schedule(plan)
     starts = schedule.starts_ns()
     if plan.iterations is not None:
         starts = _until_measured(starts, plan.warmup_ns, plan.iterations * plan.workers)
-    return PipedArrivals(schedule, starts) if CAN_FORK else LocalArrivals(schedule, starts)
+    return PipedArrivalQueue(schedule, starts) if CAN_FORK else LocalArrivalQueue(schedule, starts)
 
 
 def _until_measured(starts: Iterator[int], measured_from_ns: int, count: int) -> Iterator[int]:
@@ -79,7 +79,7 @@ def _count_before(offset_ns: float, starts: Iterable[int], schedule: Schedule) -
     return len(some) + (schedule.left_before(offset_ns) if len(some) == _COUNTED_SINGLY else 0)
 
 
-class PipedArrivals:
+class PipedArrivalQueue:
     """For workers in processes of their own."""
 
     def __init__(self, schedule: Schedule, starts: Iterator[int]) -> None:
@@ -125,7 +125,7 @@ class PipedArrivals:
         self._reader.close()
 
 
-class LocalArrivals:
+class LocalArrivalQueue:
     """For workers that are threads of this process."""
 
     def __init__(self, schedule: Schedule, starts: Iterator[int]) -> None:

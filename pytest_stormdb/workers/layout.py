@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import os
 
-from ..plan import LoadPlan
+from ..load.plan import LoadPlan
+from ..measurement.machine import cpus
 
 CAN_FORK = hasattr(os, "fork")
 MAX_PROCESSES = 64
-
-
-def cpus() -> int:
-    """How many CPUs this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def layout(plan: LoadPlan, *, is_async: bool) -> list[list[int]]:

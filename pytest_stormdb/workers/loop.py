@@ -17,18 +17,19 @@ from itertools import accumulate
 from time import perf_counter_ns
 from typing import Any
 
+from ..database.connection import NoConnection, WorkerConnection
 from ..errors import ServerError
-from ..pacing import attention_ns
-from ..plan import LoadPlan
-from ..recorder import Buffers, Recorder
-from ..sample import Failure, OperationResult, Sample
-from ..workload import Worker, Workload, failure_of
-from .agenda import Agenda
-from .arrivals import Arrivals
-from .board import Board
-from .layout import cpus, layout
-from .line import Line, NoLine
+from ..load.pacing import attention_ns
+from ..load.plan import LoadPlan
+from ..measurement.machine import cpus
+from ..measurement.recorder import Buffers, Recorder
+from ..measurement.sample import Failure, OperationResult, Sample
+from ..workload.contract import Worker, Workload, failure_of
+from .arrivals import ArrivalQueue
+from .deadline import Deadline
+from .layout import layout
 from .messages import FirstFailure, Interruption, Message
+from .turns import Turns
 
 _RETRYABLE = frozenset({"40001", "40P01"})
 _BACKOFF_S = 0.001
@@ -63,16 +64,16 @@ class Loop:
         plan: LoadPlan,
         worker: Worker,
         recorder: Recorder,
-        line: Line | NoLine,
-        board: Board,
-        arrivals: Arrivals | None,
+        line: WorkerConnection | NoConnection,
+        board: Deadline,
+        arrivals: ArrivalQueue | None,
         send: Callable[[Message], None],
     ) -> None:
         self.worker = worker
         self.overdue = -1
         self.calls: list[Callable[[], Any]] = []
         self._draws = random.Random(f"plan:{plan.seed}:{worker.id}")
-        self.agenda = Agenda(
+        self.agenda = Turns(
             worker=worker,
             plan=plan,
             recorder=recorder,

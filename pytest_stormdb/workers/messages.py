@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from ..errors import StormDBError
-from ..histogram import Histogram
+from ..measurement.usage import GroupUsage
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class Ready:
 
 
 @dataclass(frozen=True, slots=True)
-class Interval:
+class IntervalCounts:
     """What a worker recorded in an interval (counted from the end of the warm-up) and stage of the run.
 
     ``packed`` is the pickled Snapshot: unpacking it is for when nobody is being measured.
@@ -88,31 +88,8 @@ class Warned:
     lineno: int
 
 
-@dataclass(slots=True)
-class Vitals:
-    """How a host of workers fared while the run was measured: its own CPU time and what kept it waiting.
-
-    ``wait_ns`` is the time it was ready to run but had no CPU, ``preemptions`` how often it lost its CPU and
-    ``yields`` how often it gave it away, ``wake_lag`` how late idle workers of an open loop came to an arrival,
-    ``pause_ns`` what the ``workers`` of a closed loop spent between their ``calls``, thinking not included.
-    """
-
-    workers: int = 1
-    calls: int = 0
-    pause_ns: int = 0
-
-    cpu_ns: int = 0
-    wall_ns: int = 0
-    wait_ns: int = 0
-    preemptions: int = 0
-    yields: int = 0
-    gc_max_ns: int = 0
-    gc_total_ns: int = 0
-    wake_lag: Histogram = field(default_factory=Histogram)
-
-
 @dataclass(frozen=True, slots=True)
-class Done:
+class WorkerDone:
     """A worker ended in good order, at this instant."""
 
     worker: int
@@ -120,10 +97,12 @@ class Done:
 
 
 @dataclass(frozen=True, slots=True)
-class Farewell:
+class GroupDone:
     """A host ended in good order."""
 
-    vitals: Vitals
+    vitals: GroupUsage
 
 
-Message = Ready | Interval | FirstFailure | Interruption | Broken | Printed | Logged | Warned | Done | Farewell
+Message = (
+    Ready | IntervalCounts | FirstFailure | Interruption | Broken | Printed | Logged | Warned | WorkerDone | GroupDone
+)

@@ -16,9 +16,14 @@ from multiprocessing.connection import Connection, Pipe
 from typing import Any
 
 from ..errors import WorkloadError
-from .carriers import carried_over
-from .host import Job, serve
-from .messages import Broken, Go, Message, Printed
+from .forwarding import carried_over
+from .group import Job, serve
+from .messages import (
+    Broken,
+    Go,
+    Message,
+    Printed,
+)
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_TIMERSLACK = 29

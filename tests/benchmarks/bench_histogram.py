@@ -13,7 +13,7 @@ import time
 from array import array
 from collections.abc import Callable
 
-from pytest_stormdb.histogram import HIGHEST_NS, Histogram, index_of
+from pytest_stormdb.measurement.histogram import HIGHEST_NS, Histogram, index_of
 
 ROUNDS = 40
 

@@ -15,10 +15,10 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from pytest_stormdb.plan import make_plan
-from pytest_stormdb.workers.board import Board
-from pytest_stormdb.workers.host import Job, make_seat
-from pytest_stormdb.workload import Operation, Workload
+from pytest_stormdb.load.plan import make_plan
+from pytest_stormdb.workers.deadline import Deadline
+from pytest_stormdb.workers.group import Job, make_seat
+from pytest_stormdb.workload.contract import Operation, Workload
 
 ITERATIONS = 20_000
 ROUNDS = 150
@@ -41,7 +41,7 @@ def call_in_the_loop() -> float:
     """Nanoseconds per iteration of a worker's loop: its turns, two timestamps, the sample, draining, sending."""
     workload = Workload(name="bench", nodeid="bench", operations=(Operation("nothing", nothing),))
     plan = make_plan(("bench", {"iterations": ITERATIONS, "connect": False}))
-    board = Board()
+    board = Deadline()
     seat = make_seat(Job(workload, plan, "", "bench", board, None), 0, lambda message: None)
     seat.loop.calls = workload.bind({"worker": seat.worker})
     started_ns = time.thread_time_ns()

@@ -9,11 +9,11 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from pytest_stormdb.database.embedded import EmbeddedServer
-from pytest_stormdb.histogram import Histogram
-from pytest_stormdb.plan import make_plan
-from pytest_stormdb.run import run
-from pytest_stormdb.workload import Operation, Workload
+from pytest_stormdb.embedded.server import EmbeddedServer
+from pytest_stormdb.load.plan import make_plan
+from pytest_stormdb.measurement.histogram import Histogram
+from pytest_stormdb.run.pipeline import run
+from pytest_stormdb.workload.contract import Operation, Workload
 
 
 def nothing(worker: Any) -> None:

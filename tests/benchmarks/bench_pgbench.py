@@ -22,12 +22,17 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from pytest_stormdb.database.binaries import find_binaries
-from pytest_stormdb.database.embedded import EmbeddedServer
-from pytest_stormdb.plan import make_plan
-from pytest_stormdb.run import run
+from pytest_stormdb.embedded.binaries import find_binaries
+from pytest_stormdb.embedded.server import EmbeddedServer
+from pytest_stormdb.load.plan import make_plan
+from pytest_stormdb.run.pipeline import run
 from pytest_stormdb.workers.process import wake_on_time
-from pytest_stormdb.workload import Operation, Recipe, WorkerSlot, Workload
+from pytest_stormdb.workload.contract import (
+    Operation,
+    Recipe,
+    WorkerPlaceholder,
+    Workload,
+)
 
 CLIENTS = (1, 4)
 SCALE = 10
@@ -89,7 +94,7 @@ def ours(statements: tuple[str, ...], *, in_transaction: bool) -> Workload:
     def iteration(worker: Any, step: Callable[[], None]) -> None:
         step()
 
-    arguments = {"worker": WorkerSlot(), "step": Recipe(steps, {"worker": WorkerSlot()})}
+    arguments = {"worker": WorkerPlaceholder(), "step": Recipe(steps, {"worker": WorkerPlaceholder()})}
     return Workload(
         name="pgbench", nodeid="", operations=(Operation("it", iteration, ("worker", "step")),), arguments=arguments
     )

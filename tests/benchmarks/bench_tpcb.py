@@ -13,9 +13,16 @@ from pathlib import Path
 from typing import Any
 
 from pytest_stormdb.database.connect import connect, with_search_path
-from pytest_stormdb.database.embedded import EmbeddedServer
-from pytest_stormdb.database.server import Schema, admin_connection
-from pytest_stormdb.workload import Operation, Recipe, Worker, WorkerSlot, Workload
+from pytest_stormdb.database.isolation import Schema
+from pytest_stormdb.database.server import admin_connection
+from pytest_stormdb.embedded.server import EmbeddedServer
+from pytest_stormdb.workload.contract import (
+    Operation,
+    Recipe,
+    Worker,
+    WorkerPlaceholder,
+    Workload,
+)
 
 from .bench_pgbench import CLIENTS, QUIET, SCALE, Contest, compare
 
@@ -24,7 +31,7 @@ FOLDER = Path(__file__).parents[2] / "example_workloads" / "tpcb"
 
 def workload_of(tpcb: Any) -> Workload:
     """The workload's transaction, as its own test runs it."""
-    counter = Recipe(counter_of, {"worker": WorkerSlot(), "tpcb": tpcb, "bank": tpcb.Parameters(scale=SCALE)})
+    counter = Recipe(counter_of, {"worker": WorkerPlaceholder(), "tpcb": tpcb, "bank": tpcb.Parameters(scale=SCALE)})
     operation = Operation("tpcb_like", transaction, ("counter",))
     return Workload(name="tpcb", nodeid="bench_tpcb", operations=(operation,), arguments={"counter": counter})
 

@@ -29,9 +29,9 @@ from textwrap import dedent
 
 import yaml
 
-from pytest_stormdb.configuration import KEYS, load_configuration
-from pytest_stormdb.metadata import KEYS as METADATA_KEYS
-from pytest_stormdb.metadata import load_metadata
+from pytest_stormdb.configuration.file import KEYS, load_configuration
+from pytest_stormdb.packages.metadata import KEYS as METADATA_KEYS
+from pytest_stormdb.packages.metadata import load_metadata
 
 ROOT = Path(__file__).parents[2]
 EXEMPT = {

@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from pytest_stormdb import configuration, metadata, plan
-from pytest_stormdb.database.embedded import EmbeddedServer
+from pytest_stormdb.configuration import file as configuration
+from pytest_stormdb.embedded.server import EmbeddedServer
+from pytest_stormdb.load import plan
+from pytest_stormdb.packages import metadata
 from pytest_stormdb.plugin.options import OPTIONS
 
 from .blocks import PLAN, ROOT, SHORT, SMOKE, Scratch, blocks

@@ -14,10 +14,10 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from pytest_stormdb.configuration import load_configuration
-from pytest_stormdb.database.embedded import EmbeddedServer
-from pytest_stormdb.integrity import verify
-from pytest_stormdb.metadata import load_metadata
+from pytest_stormdb.configuration.file import load_configuration
+from pytest_stormdb.embedded.server import EmbeddedServer
+from pytest_stormdb.packages.checksums import verify
+from pytest_stormdb.packages.metadata import load_metadata
 from tests.conftest import Suite
 
 FOLDER = Path(__file__).parents[2] / "example_workloads" / "ecommerce"

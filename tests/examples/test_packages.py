@@ -7,9 +7,9 @@ import subprocess
 
 import pytest
 
-from pytest_stormdb.configuration import load_configuration
-from pytest_stormdb.integrity import verify
-from pytest_stormdb.metadata import load_metadata
+from pytest_stormdb.configuration.file import load_configuration
+from pytest_stormdb.packages.checksums import verify
+from pytest_stormdb.packages.metadata import load_metadata
 from tests.conftest import Suite
 
 from .packages import GALLERY, MODELS, Package, model_of, params

@@ -6,7 +6,7 @@ from importlib import import_module
 
 import pytest
 
-from pytest_stormdb.database.embedded import EmbeddedServer
+from pytest_stormdb.embedded.server import EmbeddedServer
 from tests.conftest import ROOT, Suite
 from tests.examples.tpc import checksums, near, schema, sha256sum_complains
 

@@ -19,7 +19,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from pytest_stormdb.database.embedded import EmbeddedServer
+from pytest_stormdb.embedded.server import EmbeddedServer
 from tests.conftest import ROOT, Suite
 from tests.examples.tpc import Connection, checksums, near, schema, sha256sum_complains, value
 

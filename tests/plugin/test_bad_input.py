@@ -11,7 +11,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from pytest_stormdb.database.embedded import EmbeddedServer
+from pytest_stormdb.embedded.server import EmbeddedServer
 
 from ..conftest import Suite
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pytest_stormdb.integrity import seal
-from pytest_stormdb.scaffold import scaffold
+from pytest_stormdb.packages.checksums import seal
+from pytest_stormdb.packages.scaffold import scaffold
 
 from ..conftest import Suite
 

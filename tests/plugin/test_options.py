@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pytest_stormdb.database.embedded import EmbeddedServer
+from pytest_stormdb.embedded.server import EmbeddedServer
 
 from ..conftest import Suite
 

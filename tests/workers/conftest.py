@@ -8,15 +8,7 @@ from typing import Any
 
 import pytest
 
-from pytest_stormdb.database.embedded import EmbeddedServer
-
 from .harness import Session
-
-
-@pytest.fixture(scope="session")
-def dsn(server: EmbeddedServer) -> str:
-    """Where it is."""
-    return server.dsn
 
 
 @pytest.fixture

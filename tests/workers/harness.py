@@ -18,11 +18,11 @@ from typing import Any
 import psycopg
 
 import pytest_stormdb
-from pytest_stormdb.plan import make_plan
+from pytest_stormdb.load.plan import make_plan
 from pytest_stormdb.record import RunRecord
-from pytest_stormdb.run import run
-from pytest_stormdb.verdict import Threshold
-from pytest_stormdb.workload import Operation, WorkerSlot, Workload
+from pytest_stormdb.run.pipeline import run
+from pytest_stormdb.verdict.threshold import Threshold
+from pytest_stormdb.workload.contract import Operation, WorkerPlaceholder, Workload
 
 ROOT = Path(pytest_stormdb.__file__).parents[1]
 
@@ -37,7 +37,7 @@ def load(
     **options: Any,
 ) -> RunRecord:
     """Run a function under load in this process's own workers; ``arguments`` as fixtures would give them."""
-    values = {"worker": WorkerSlot(), **(arguments or {})}
+    values = {"worker": WorkerPlaceholder(), **(arguments or {})}
     operation = Operation(function.__name__, function, tuple(values))
     made = Workload(
         name="test",

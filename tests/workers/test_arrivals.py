@@ -16,24 +16,30 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pytest_stormdb.pacing import make_schedule
-from pytest_stormdb.plan import LoadPlan, make_plan
-from pytest_stormdb.workers.arrivals import NOT_YET, Arrivals, LocalArrivals, PipedArrivals, make_arrivals
+from pytest_stormdb.load.pacing import make_schedule
+from pytest_stormdb.load.plan import LoadPlan, make_plan
+from pytest_stormdb.workers.arrivals import (
+    NOT_YET,
+    ArrivalQueue,
+    LocalArrivalQueue,
+    PipedArrivalQueue,
+    make_arrivals,
+)
 
 SECOND = 1_000_000_000
-KINDS = (PipedArrivals, LocalArrivals)
+KINDS = (PipedArrivalQueue, LocalArrivalQueue)
 
 
 def plan_of(**options: Any) -> LoadPlan:
     return make_plan(("test", options))
 
 
-def queue_of(kind: Callable[..., Arrivals], plan: LoadPlan) -> Any:
+def queue_of(kind: Callable[..., ArrivalQueue], plan: LoadPlan) -> Any:
     schedule = make_schedule(plan)
     return closing(kind(schedule, schedule.starts_ns()))
 
 
-def claims(arrivals: Arrivals) -> Iterator[int]:
+def claims(arrivals: ArrivalQueue) -> Iterator[int]:
     """All claims of a lone worker with an attentive parent."""
     arrivals.feed()
     while (start_ns := arrivals.claim()) is not None:
@@ -45,7 +51,7 @@ def claims(arrivals: Arrivals) -> Iterator[int]:
 
 @settings(max_examples=25)
 @given(st.sampled_from(KINDS), st.integers(1, 60_000), st.sampled_from(["uniform", "poisson"]), st.integers(0, 70_000))
-def test_the_queue_holds_the_schedule(kind: Callable[..., Arrivals], rate: int, arrivals: str, taken: int) -> None:
+def test_the_queue_holds_the_schedule(kind: Callable[..., ArrivalQueue], rate: int, arrivals: str, taken: int) -> None:
     """What is claimed is the schedule from its begin on; what is counted as unclaimed is its rest, to the arrival."""
     plan = plan_of(rate=f"{rate}/s", arrivals=arrivals, duration="1s")
     expected = list(make_schedule(plan).starts_ns())
@@ -56,7 +62,7 @@ def test_the_queue_holds_the_schedule(kind: Callable[..., Arrivals], rate: int, 
 
 def test_a_multitude_is_counted_by_the_mean() -> None:
     """A million arrivals a second for a week are not counted singly."""
-    with queue_of(PipedArrivals, plan_of(rate="1000000/s", duration="168h")) as queue:
+    with queue_of(PipedArrivalQueue, plan_of(rate="1000000/s", duration="168h")) as queue:
         queue.feed()
         assert [queue.claim(), queue.claim()] == [0, 1000]
         assert queue.unclaimed_before(168 * 3600 * SECOND) == 168 * 3600 * 1_000_000 - 2
@@ -72,7 +78,7 @@ def test_iterations_count_from_the_end_of_the_warm_up(warmup: str) -> None:
 
 def test_a_worker_is_told_when_the_parent_is_late() -> None:
     """An empty queue is not the end of it."""
-    with queue_of(PipedArrivals, plan_of(rate="10/s", duration="1s")) as queue:
+    with queue_of(PipedArrivalQueue, plan_of(rate="10/s", duration="1s")) as queue:
         assert queue.claim() == NOT_YET
         queue.feed()
         assert queue.claim() == 0
@@ -83,7 +89,7 @@ def test_every_arrival_goes_to_one_of_many_workers_some_of_which_are_killed(tmp_
     size = 50_000
     plan = plan_of(rate=f"{size}/s", duration="1s")
     logs = [tmp_path / str(worker) for worker in range(8)]
-    with queue_of(PipedArrivals, plan) as queue:
+    with queue_of(PipedArrivalQueue, plan) as queue:
         pids = [_claiming_child(queue, log) for log in logs]
         queue.feed()
         for pid in pids[:2]:
@@ -101,7 +107,7 @@ def test_every_arrival_goes_to_one_of_many_workers_some_of_which_are_killed(tmp_
     assert len(missing) <= 2  # a killed worker takes along the one that it held
 
 
-def _claiming_child(queue: Arrivals, log: Path) -> int:
+def _claiming_child(queue: ArrivalQueue, log: Path) -> int:
     pid = os.fork()
     if pid:
         return pid

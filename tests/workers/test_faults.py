@@ -16,7 +16,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from pytest_stormdb.database.embedded import EmbeddedServer
+from pytest_stormdb.embedded.server import EmbeddedServer
 
 from .harness import Ended, Session, within
 
@@ -191,7 +191,7 @@ def doomed() -> Iterator[EmbeddedServer]:
         yield running
 
 
-SHORT_PATIENCE = "from pytest_stormdb.workers import line\nline.AWAY_S = 2.0\n"
+SHORT_PATIENCE = "from pytest_stormdb.database import connection\nconnection.AWAY_S = 2.0\n"
 
 
 @pytest.mark.parametrize("number", [signal.SIGQUIT, signal.SIGKILL])

@@ -14,13 +14,13 @@ from typing import Any
 
 import pytest
 
-from pytest_stormdb.pacing import make_schedule
-from pytest_stormdb.plan import make_plan
-from pytest_stormdb.run import run
-from pytest_stormdb.verdict import Threshold
-from pytest_stormdb.workers.arrivals import NOT_YET, PipedArrivals
-from pytest_stormdb.workers.crew import Crew
-from pytest_stormdb.workload import Operation, Workload
+from pytest_stormdb.load.pacing import make_schedule
+from pytest_stormdb.load.plan import make_plan
+from pytest_stormdb.run.pipeline import run
+from pytest_stormdb.verdict.threshold import Threshold
+from pytest_stormdb.workers.arrivals import NOT_YET, PipedArrivalQueue
+from pytest_stormdb.workers.supervisor import Supervisor
+from pytest_stormdb.workload.contract import Operation, Workload
 
 from .harness import load
 
@@ -40,15 +40,15 @@ def ten_ms(worker: Any) -> None:
 def claims(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Claims]:
     """Every arrival that any worker of a run claimed, in ns from its start."""
     log = os.open(tmp_path / "claims", os.O_RDWR | os.O_CREAT | os.O_APPEND)
-    claim = PipedArrivals.claim
+    claim = PipedArrivalQueue.claim
 
-    def noted(self: PipedArrivals) -> int | None:
+    def noted(self: PipedArrivalQueue) -> int | None:
         intended_ns = claim(self)
         if intended_ns not in (None, NOT_YET):
             os.write(log, struct.pack("q", intended_ns))
         return intended_ns
 
-    monkeypatch.setattr(PipedArrivals, "claim", noted)
+    monkeypatch.setattr(PipedArrivalQueue, "claim", noted)
     yield lambda: sorted(value for (value,) in struct.iter_unpack("q", (tmp_path / "claims").read_bytes()))
     os.close(log)
 
@@ -89,13 +89,13 @@ def test_a_number_of_iterations_hides_no_missed_rate(dsn: str) -> None:
 
 def test_a_late_parent_moves_nothing_out_of_the_warm_up(dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Workers that find no arrivals for 0.6 s still count those of 0.3 s of warm-up as such, and the rest as late."""
-    feed = Crew._feed
+    feed = Supervisor._feed
 
-    def late(self: Crew) -> None:
+    def late(self: Supervisor) -> None:
         if self._measured_from_ns is not None and time.perf_counter_ns() > self._measured_from_ns + 300_000_000:
             feed(self)
 
-    monkeypatch.setattr(Crew, "_feed", late)
+    monkeypatch.setattr(Supervisor, "_feed", late)
     record = load(empty, dsn, workers=2, rate="100/s", warmup="300ms", duration="1s", connect=False)
     assert (record.statistics.total.count, record.dropped) == (100, 0)
     assert record.statistics.total.response.max > 0.2

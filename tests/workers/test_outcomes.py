@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from pytest_stormdb.sample import OperationResult
+from pytest_stormdb.measurement.sample import OperationResult
 
 from .harness import errors_of, load, sessions, within
 

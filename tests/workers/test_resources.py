@@ -11,9 +11,14 @@ from typing import Any
 import psycopg
 import pytest
 
-from pytest_stormdb.plan import make_plan
-from pytest_stormdb.run import run
-from pytest_stormdb.workload import Operation, Recipe, WorkerSlot, Workload
+from pytest_stormdb.load.plan import make_plan
+from pytest_stormdb.run.pipeline import run
+from pytest_stormdb.workload.contract import (
+    Operation,
+    Recipe,
+    WorkerPlaceholder,
+    Workload,
+)
 
 from .harness import errors_of, load, sessions, within
 
@@ -51,7 +56,7 @@ def recipes(log: Any, *, broken: str = "") -> dict[str, object]:
         if broken == "down":
             raise RuntimeError("second cannot be torn down")
 
-    slot = WorkerSlot()
+    slot = WorkerPlaceholder()
     one = Recipe(first, {"worker": slot})
     return {"second": Recipe(second, {"worker": slot, "first": one}), "first": one}
 
@@ -124,7 +129,7 @@ def test_asynchronous_resources(dsn: str, log: Any) -> None:
         row = await (await pool.execute("SELECT pg_backend_pid() <> %s", [worker.conn.info.backend_pid])).fetchone()
         assert row == (True,)
 
-    arguments = {"pool": Recipe(pool, {"worker": WorkerSlot()})}
+    arguments = {"pool": Recipe(pool, {"worker": WorkerPlaceholder()})}
     record = load(uses, dsn, arguments=arguments, workers=3, iterations=2, processes=1)
     assert (record.statistics.total.count, record.statistics.total.failures) == (6, 0)
     assert sorted(log()) == ["0 closed", "1 closed", "2 closed"]
@@ -139,7 +144,7 @@ def test_an_asynchronous_resource_needs_an_asynchronous_workload(dsn: str) -> No
     def uses(worker: Any, pool: int) -> None:
         """Nothing."""
 
-    record = load(uses, dsn, arguments={"pool": Recipe(pool, {"worker": WorkerSlot()})}, workers=1, iterations=1)
+    record = load(uses, dsn, arguments={"pool": Recipe(pool, {"worker": WorkerPlaceholder()})}, workers=1, iterations=1)
     assert "only an async def workload can use it" in record.reasons[0]
 
 
@@ -241,7 +246,7 @@ def test_the_event_loop_of_pytest_asyncio_is_used(session: Any, dsn: str) -> Non
 @pytest.mark.slow
 def test_five_hundred_workers() -> None:
     """On any machine, 500 workers against a server with max_connections=600 run, report and record their layout."""
-    from pytest_stormdb.database.embedded import EmbeddedServer
+    from pytest_stormdb.embedded.server import EmbeddedServer
 
     def selects(worker: Any) -> None:
         worker.conn.execute("SELECT pg_sleep(0.05)")

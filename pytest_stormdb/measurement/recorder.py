@@ -1,0 +1,216 @@
+"""What workers count: a Recorder each, drained into a Snapshot, and snapshots merged by addition."""
+
+from __future__ import annotations
+
+import math
+from array import array
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from ..errors import WorkloadError
+from .histogram import Histogram
+from .sample import Failure, Sample
+
+
+@dataclass(slots=True)
+class Metric:
+    """A number of the workload's own. ``value`` is a counter's sum, a gauge's last, or an observation's mean."""
+
+    kind: str
+    count: int = 0
+    total: float = 0.0
+    low: float = math.inf
+    high: float = -math.inf
+    last: float = math.nan
+
+    def add(self, value: float) -> None:
+        self.count += 1
+        self.total += value
+        self.low = min(self.low, value)
+        self.high = max(self.high, value)
+        self.last = value
+
+    def merge(self, other: Metric) -> None:
+        self.count += other.count
+        self.total += other.total
+        self.low = min(self.low, other.low)
+        self.high = max(self.high, other.high)
+        self.last = other.last
+
+    @property
+    def value(self) -> float:
+        if self.kind == "counter":
+            return self.total
+        return self.last if self.kind == "gauge" else self.total / self.count
+
+
+@dataclass(slots=True)
+class Tally:
+    """What one operation did in a stretch of time. ``count`` are successful operations (a batch holds many),
+    the histograms hold one value per timed call, in ns; ``response`` and ``lag`` stay empty in a closed loop."""
+
+    service: Histogram = field(default_factory=Histogram)
+    response: Histogram = field(default_factory=Histogram)
+    lag: Histogram = field(default_factory=Histogram)
+    failed: Histogram = field(default_factory=Histogram)
+    count: int = 0
+    failures: int = 0
+    retries: int = 0
+    rows: int = 0
+    errors: dict[str, tuple[int, str]] = field(default_factory=dict)
+    is_part: bool = False
+
+    def fail(self, failure: Failure, count: int = 1) -> None:
+        """Count a failure under its code; the first example stays."""
+        self.failures += count
+        seen, example = self.errors.get(failure.code, (0, failure.example))
+        self.errors[failure.code] = (seen + count, example)
+
+    def merge(self, other: Tally) -> None:
+        """Add what ``other`` counted."""
+        self.service.merge(other.service)
+        self.response.merge(other.response)
+        self.lag.merge(other.lag)
+        self.failed.merge(other.failed)
+        self.count += other.count
+        self.retries += other.retries
+        self.rows += other.rows
+        self.is_part = self.is_part or other.is_part
+        for code, (count, example) in other.errors.items():
+            self.fail(Failure(code, example), count)
+
+
+class Buffers:
+    """A worker's raw durations of one operation, in ns, until they are drained into a Tally."""
+
+    __slots__ = ("is_part", "lag", "response", "service")
+
+    def __init__(self, *, is_part: bool) -> None:
+        self.is_part = is_part
+        self.service = array("Q")
+        self.response = array("Q")
+        self.lag = array("Q")
+
+    def drain(self, tally: Tally) -> None:
+        """Move everything into the tally's histograms."""
+        tally.count += len(self.service)
+        tally.is_part = self.is_part
+        for values, histogram in (
+            (self.service, tally.service),
+            (self.response, tally.response),
+            (self.lag, tally.lag),
+        ):
+            if values:
+                histogram.record_many(values)
+                del values[:]
+
+
+class Recorder:
+    """What one worker saw since it was last emptied. Used by one thread, merged anywhere; never shared."""
+
+    def __init__(self) -> None:
+        self.tallies: dict[str, Tally] = {}
+        self.metrics: dict[str, Metric] = {}
+        self.reconnects = 0
+        self._buffers: dict[str, Buffers] = {}
+
+    def buffers(self, operation: str) -> Buffers:
+        """The buffers of an operation; they stay the same for the recorder's whole life.
+
+        Raises WorkloadError where a part bears that name.
+        """
+        return self._named(operation, is_part=False)
+
+    def tally(self, operation: str) -> Tally:
+        tally = self.tallies.get(operation)
+        if tally is None:
+            tally = self.tallies[operation] = Tally()
+        return tally
+
+    def record(self, sample: Sample, *, is_open: bool, count: int = 1) -> None:
+        """Record one successful call that stands for ``count`` operations."""
+        buffers = self.buffers(sample.operation)
+        buffers.service.append(sample.service_ns)
+        if is_open:
+            buffers.response.append(sample.response_ns)
+            buffers.lag.append(sample.lag_ns)
+        if count != 1:
+            self.tally(sample.operation).count += count - 1
+
+    def record_failure(self, sample: Sample, failure: Failure, count: int = 1) -> None:
+        """Record a failed call; its duration never enters the latency of successes."""
+        tally = self.tally(sample.operation)
+        tally.failed.record(sample.response_ns)
+        tally.fail(failure, count)
+
+    def record_part(self, sample: Sample, failure: Failure | None) -> None:
+        """Record a named part of an iteration: it has figures of its own, and none in the total.
+
+        Raises WorkloadError where an operation bears that name.
+        """
+        buffers = self._named(sample.operation, is_part=True)
+        if failure is None:
+            buffers.service.append(sample.service_ns)
+        else:
+            self.record_failure(sample, failure)
+            self.tally(sample.operation).is_part = True
+
+    def metric(self, name: str, kind: str) -> Metric:
+        """The metric of that name; raises ValueError where it exists as another kind."""
+        metric = self.metrics.setdefault(name, Metric(kind))
+        if metric.kind != kind:
+            raise ValueError(f"metric {name!r} is a {metric.kind}, not a {kind}")
+        return metric
+
+    def _named(self, name: str, *, is_part: bool) -> Buffers:
+        buffers = self._buffers.get(name)
+        if buffers is None:
+            buffers = self._buffers[name] = Buffers(is_part=is_part)
+        elif buffers.is_part != is_part:
+            kind = "a part" if buffers.is_part else "an operation"
+            raise WorkloadError(f"{name!r} is the name of {kind} already; parts and operations need names of their own")
+        return buffers
+
+    def drain(self) -> None:
+        """Sort the raw durations into histograms, so that memory does not grow with time."""
+        for operation, buffers in self._buffers.items():
+            if buffers.service:
+                buffers.drain(self.tally(operation))
+
+    def take(self) -> Snapshot:
+        """Everything recorded since the last call; the recorder is empty afterwards."""
+        self.drain()
+        taken = Snapshot(self.tallies, self.metrics, self.reconnects)
+        self.tallies, self.metrics, self.reconnects = {}, {}, 0
+        return taken
+
+
+@dataclass(slots=True)
+class Snapshot:
+    """Counts that can be added: what a recorder took, or the sum of many."""
+
+    tallies: dict[str, Tally] = field(default_factory=dict)
+    metrics: dict[str, Metric] = field(default_factory=dict)
+    reconnects: int = 0
+
+    def merge(self, other: Snapshot) -> None:
+        """Add what ``other`` counted."""
+        self.reconnects += other.reconnects
+        for name, tally in other.tallies.items():
+            self.tallies.setdefault(name, Tally()).merge(tally)
+        for name, metric in other.metrics.items():
+            self.metrics.setdefault(name, Metric(metric.kind)).merge(metric)
+
+    def total(self) -> Tally:
+        """All iterations together; parts lie within them and are not counted twice."""
+        whole = Tally()
+        for tally in self.tallies.values():
+            if not tally.is_part:
+                whole.merge(tally)
+        return whole
+
+
+SoFar = Callable[[], Snapshot]
+"""Gives all that was counted until now. Adding it up takes CPU time in the middle of a measurement."""
+Tick = Callable[[SoFar], None]
+"""Called several times a second during a run."""

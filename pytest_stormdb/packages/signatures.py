@@ -1,0 +1,139 @@
+"""OpenPGP signatures, checked with the keys of one file and no others.
+
+python-gnupg and gpg are needed only where a signature is to be checked. gpg runs in a fresh home of its own,
+so that neither the user's keys nor the user's trust settings have a say: the given keys are trusted.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from ..errors import PlanError
+
+SignatureState = Literal[
+    "signed",
+    "unsigned",
+    "bad",
+    "expired-signature",
+    "expired-key",
+    "revoked-key",
+    "unknown-key",
+    "unavailable",
+]
+
+_OPTIONS = ["--no-autostart", "--no-auto-key-retrieve", "--no-auto-key-import", "--disable-dirmngr"]
+_STATE_OF: dict[str, SignatureState] = {
+    "BADSIG": "bad",
+    "EXPSIG": "expired-signature",
+    "EXPKEYSIG": "expired-key",
+    "REVKEYSIG": "revoked-key",
+    "GOODSIG": "signed",
+}
+
+
+@dataclass(frozen=True)
+class Signature:
+    """What is known of a signature; `fingerprint` is the primary key's, or the key id where that is all."""
+
+    state: SignatureState
+    fingerprint: str = ""
+    uid: str = ""
+    detail: str = ""
+
+    @property
+    def is_valid(self) -> bool:
+        return self.state == "signed"
+
+    def __str__(self) -> str:
+        who = f"{self.uid} ({self.fingerprint})" if self.uid else self.fingerprint
+        return {
+            "signed": f"signed by {who}",
+            "unsigned": "not signed",
+            "bad": f"the signature is wrong: {self.detail or f'{who} did not sign these contents'}",
+            "expired-signature": f"the signature by {who} has expired",
+            "expired-key": f"signed with a key that has expired: {who}",
+            "revoked-key": f"signed with a key that was revoked: {who}",
+            "unknown-key": f"signed with a key that is not in the keyring: {who}",
+            "unavailable": f"signatures cannot be checked: {self.detail}",
+        }[self.state]
+
+
+def check_signature(content: bytes, signature: bytes | None, keyring: Path) -> Signature:
+    """Checks a detached signature (armored or binary) over `content` with the public keys in `keyring`.
+
+    The keyring is a file of exported keys, armored or binary, or a keyring of gpg's. PlanError if it is not.
+    """
+    keys = _keys(keyring)
+    if signature is None:
+        return Signature("unsigned")
+    try:
+        import gnupg
+    except ImportError:
+        return Signature(
+            "unavailable", detail="python-gnupg is not installed (pip install 'pytest-stormdb[signatures]')"
+        )
+    if shutil.which("gpg") is None:
+        return Signature("unavailable", detail="gpg is not installed")
+    with tempfile.TemporaryDirectory(prefix="stormdb-gpg-", ignore_cleanup_errors=True) as home:
+        gpg = gnupg.GPG(gnupghome=home, options=_OPTIONS)
+        gpg.result_map = {**gpg.result_map, "verify": _Statuses, "import": _Statuses}
+        _learn(gpg, Path(home), keys, keyring)
+        unchecked = Path(home, "signature")
+        unchecked.write_bytes(signature)
+        return _judged(gpg.verify_data(str(unchecked), content).lines)
+
+
+class _Statuses:
+    """The status lines of one call of gpg, as they come."""
+
+    def __init__(self, gpg: object) -> None:
+        self.lines: list[tuple[str, str]] = []
+
+    def handle_status(self, keyword: str, value: str) -> None:
+        self.lines.append((keyword, value.encode("latin-1").decode(errors="replace")))
+
+
+def _keys(keyring: Path) -> bytes:
+    try:
+        return keyring.read_bytes()
+    except OSError as problem:
+        raise PlanError(f"keyring {keyring}: cannot be read: {problem.strerror}") from None
+
+
+def _learn(gpg: Any, home: Path, keys: bytes, keyring: Path) -> None:
+    if keys[8:12] == b"KBXf":  # a keybox, which is what gpg 2.1 and later make of any new keyring
+        (home / "pubring.kbx").write_bytes(keys)
+    elif not any(keyword == "IMPORT_OK" for keyword, _ in gpg.import_keys(keys).lines):
+        raise PlanError(f"keyring {keyring}: holds no OpenPGP public key; make it with 'gpg --export --armor'")
+
+
+def _judged(lines: Iterable[tuple[str, str]]) -> Signature:
+    """One verdict: a wrong signature spoils all, a good one beats those that could not be checked."""
+    signatures: list[dict[str, str]] = []
+    for keyword, value in lines:
+        if keyword == "NEWSIG":
+            signatures.append({})
+        elif signatures:
+            signatures[-1].setdefault(keyword, value)
+    found = [_judged_one(statuses) for statuses in signatures]
+    for state in ("bad", "signed"):
+        for signature in found:
+            if signature.state == state:
+                return signature
+    return found[0] if found else Signature("bad", detail="it is not a detached OpenPGP signature")
+
+
+def _judged_one(statuses: dict[str, str]) -> Signature:
+    for keyword, state in _STATE_OF.items():
+        if keyword in statuses and (state == "bad" or "VALIDSIG" in statuses):
+            key_id, _, uid = statuses[keyword].partition(" ")
+            return Signature(state, (statuses.get("VALIDSIG", "").split() or [key_id])[-1], uid)
+    if "NO_PUBKEY" in statuses:
+        fingerprint = statuses.get("ERRSIG", "").split()[6:]
+        return Signature("unknown-key", fingerprint[0] if fingerprint else statuses["NO_PUBKEY"])
+    return Signature("bad", detail="it is not a detached OpenPGP signature that gpg can check")

@@ -1,0 +1,134 @@
+"""What the plugin keeps for one session: its server, and the records of its runs."""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from ..errors import StormDBError
+from .options import command_line, paths_of, value_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ..configuration.file import Configuration
+    from ..embedded.server import EmbeddedServer
+    from ..measurement.scalability import Sweep
+    from ..record import RunRecord
+    from ..telemetry.exporters import Exporters
+    from ..telemetry.logs import LogOutput
+
+_EMBEDDED_CONNECTIONS = 600
+_SPARE_CONNECTIONS = 50
+
+
+class Session:
+    """The one mutable object of the plugin, kept in the config's stash."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self.config = config
+        self.records: list[RunRecord] = []
+        self.sweeps: list[Sweep] = []
+        self.unmeasured: list[str] = []
+        self.most_workers = 0
+        self.configuration = _configuration(config)
+        self._embedded: EmbeddedServer | None = None
+        self._exporters: Exporters | None = None
+        self._logs: LogOutput | None = None
+
+    @property
+    def why_unmeasured(self) -> str | None:
+        """Why workloads run once, without load, in this session; None where they are measured."""
+        if hasattr(self.config, "workerinput"):
+            return "pytest-xdist"
+        if self.config.getoption("usepdb", False) or self.config.getoption("trace", False):
+            return "--pdb"
+        return "--stormdb-smoke" if value_of(self.config, "smoke") else None
+
+    def target_dsn(self) -> str:
+        """The target's connection string; the embedded server starts when it is first asked for."""
+        from ..database.target import choose, joined
+
+        database = self.configuration.database if self.configuration is not None else None
+        configured = None if database is None else joined(database.dsn, database.connection_options())
+        target = choose(value_of(self.config, "dsn"), os.environ, configured)
+        return target.dsn if target is not None else self._start_embedded()
+
+    def is_embedded(self, dsn: str) -> bool:
+        """Whether a connection string leads to the server we started."""
+        from ..database.connect import same_place
+
+        return self._embedded is not None and same_place(dsn, self._embedded.dsn)
+
+    def start_outputs(self) -> None:
+        """Open what the configuration file and the options want written or served while runs go on."""
+        from .outputs import log_output, open_exporters
+
+        with as_test_failures():
+            self._logs = self._logs or log_output(self.configuration)
+            if self._exporters is None:
+                self._exporters = open_exporters(self.config, self.configuration)
+
+    @property
+    def exporters(self) -> Exporters:
+        """The session's exporters, after start_outputs."""
+        assert self._exporters is not None
+        return self._exporters
+
+    def close(self) -> None:
+        """Stop the embedded server, and close the outputs."""
+        for output in (self._exporters, self._logs):
+            if output is not None:
+                output.close()
+        if self._embedded is not None:
+            self._embedded.stop()
+
+    def configuration_of(self, workload: str) -> Configuration | None:
+        """The configuration file, where it is for this workload or for any."""
+        found = self.configuration
+        if found is None or found.plugin is None or is_same_name(found.plugin, workload):
+            return found
+        return None
+
+    def _start_embedded(self) -> str:
+        from ..embedded.server import EmbeddedServer
+
+        if self._embedded is None:
+            configured = self.configuration.load.workers if self.configuration is not None else None
+            ini = self.config.getini("stormdb_workers")
+            given: Any = command_line(self.config)["workers"] or configured or ini or 0
+            most = max(_EMBEDDED_CONNECTIONS, max(int(given), self.most_workers) + _SPARE_CONNECTIONS)
+            self._embedded = EmbeddedServer.start(max_connections=most)
+        return self._embedded.dsn
+
+
+def is_same_name(one: str, other: str) -> bool:
+    """Whether two names are one workload's: case, - and _ do not count."""
+    return one.replace("-", "_").lower() == other.replace("-", "_").lower()
+
+
+def _configuration(config: pytest.Config) -> Configuration | None:
+    paths = paths_of(config, "config")
+    if not paths:
+        return None
+    from ..configuration.file import load_configuration
+
+    try:
+        return load_configuration(paths[0], os.environ)
+    except StormDBError as error:
+        raise pytest.UsageError(f"--stormdb-config: {error}") from None
+
+
+SESSION = pytest.StashKey[Session]()
+
+
+@contextmanager
+def as_test_failures() -> Iterator[None]:
+    """Turn our errors into pytest's, whose text stands alone: the user wants the sentence, not our frames."""
+    try:
+        yield
+    except StormDBError as error:
+        raise pytest.fail.Exception(str(error), pytrace=False) from None

@@ -1,0 +1,153 @@
+"""Was the generator fit to measure? Its own vital signs, turned into findings, and into reasons to distrust it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..load.plan import LoadPlan
+from ..measurement.machine import cpus
+from ..measurement.stats import RunStatistics
+from ..measurement.usage import GroupUsage
+from ..units import format_duration, format_rate, format_ratio
+
+_OWN_WORK = 0.9
+_SLOW_ENOUGH_S = 20e-6
+_LONG_ENOUGH_S = 0.5
+_TIME_SLICE_S = 0.0005
+_YIELDS_PER_S = 5
+_CROWDED = 0.8
+_PAUSE_SHOWN_S = 50e-6
+_PAUSE_SHARE = 0.1
+_LATE_S = 0.005
+_STOLEN = 0.1
+_RATE_MISSED = 0.05
+_GC_SHOWN_S = 0.001
+
+
+@dataclass(frozen=True, slots=True)
+class Validity:
+    """Whether the generator was fit to measure. ``findings`` is all that was noticed, ``reasons`` what spoils it."""
+
+    findings: tuple[str, ...] = ()
+    reasons: tuple[str, ...] = ()
+
+    @property
+    def valid(self) -> bool:
+        return not self.reasons
+
+
+def assess_generator(
+    plan: LoadPlan, statistics: RunStatistics, vitals: Sequence[GroupUsage], *, stolen: float, dropped: int
+) -> Validity:
+    """All findings about the generator, and which of them make slow numbers its own doing rather than the server's."""
+    findings: list[str] = []
+    reasons = [*_busy(statistics, vitals), *_late(vitals), *_stolen(stolen)]
+    findings += reasons
+    findings += _rate_missed(plan, statistics, dropped)
+    findings += _paused(statistics, vitals)
+    findings += _collections(vitals)
+    return Validity(tuple(findings), tuple(reasons))
+
+
+def _busy(statistics: RunStatistics, vitals: Sequence[GroupUsage]) -> list[str]:
+    """The measured time was the workload's own computing, or its queueing for CPUs that the generator filled.
+
+    A worker that asks a server loses its CPU at least once an iteration, however fast the answer: it waits, or
+    the server's process, woken by the question, takes the CPU from it. One that computes gives its CPU away a few
+    times a second, for us, and loses it at the end of time slices: so much is no sign of a server. Calls of a few
+    microseconds are left out: they reach none, and delay nobody.
+    """
+    tally = statistics.total.tally
+    timed_s = (tally.service.total_ns + tally.failed.total_ns) / 1e9
+    calls = tally.service.count + tally.failed.count
+    wall_s = max((vital.wall_ns for vital in vitals), default=0) / 1e9
+    if wall_s < _LONG_ENOUGH_S or not calls or timed_s / calls < _SLOW_ENOUGH_S:
+        return []
+    measured = min(1.0, statistics.elapsed_s / wall_s)  # the rest of the wall time was warm-up
+    cpu_s = sum(vital.cpu_ns for vital in vitals) / 1e9
+    busy = (cpu_s + sum(vital.wait_ns for vital in vitals) / 1e9) * measured / timed_s
+    machine = cpu_s / (wall_s * cpus())
+    if busy > _OWN_WORK and _waits(vitals, cpu_s, wall_s) * measured < calls / 2:
+        return ["the workload's own code, not the server, took the measured time: it hardly ever waited"]
+    if busy > _OWN_WORK and machine > _CROWDED:
+        return [f"the load generator used {format_ratio(min(1.0, machine))} of the machine's CPU time"]
+    return _shared_out(vitals)
+
+
+def _waits(vitals: Sequence[GroupUsage], cpu_s: float, wall_s: float) -> float:
+    """How often workers waited for a server, at least."""
+    yields = sum(vital.yields for vital in vitals)
+    preemptions = sum(vital.preemptions for vital in vitals)
+    workers = sum(vital.workers for vital in vitals)
+    own_yields = workers * _YIELDS_PER_S * (1 + wall_s)
+    return max(0.0, yields - own_yields) + max(0.0, preemptions - cpu_s / _TIME_SLICE_S)
+
+
+def _shared_out(vitals: Sequence[GroupUsage]) -> list[str]:
+    """Workers that share a process wait for each other: for the interpreter, or for the event loop."""
+    for vital in vitals:
+        share = (vital.cpu_ns + vital.wait_ns) / vital.wall_ns if vital.wall_ns else 0.0
+        if vital.workers > 1 and share > _OWN_WORK:
+            return [f"{vital.workers} workers waited for each other: the process that they share was always busy"]
+    return []
+
+
+def _paused(statistics: RunStatistics, vitals: Sequence[GroupUsage]) -> list[str]:
+    """The workers of a closed loop started late: the load was less than it could have been."""
+    calls = sum(vital.calls for vital in vitals)
+    if not calls or statistics.reconnects:
+        return []
+    pause_s = sum(vital.pause_ns for vital in vitals) / 1e9 / calls
+    service_s = statistics.total.tally.service.total_ns / 1e9 / calls
+    if pause_s < _PAUSE_SHOWN_S or pause_s < _PAUSE_SHARE * service_s:
+        return []
+    return [f"workers started {format_duration(pause_s)} (mean) after they could have: their process was held up"]
+
+
+def _late(vitals: Sequence[GroupUsage]) -> list[str]:
+    """Idle workers of an open loop woke too late for their arrivals."""
+    lags = [vital.wake_lag for vital in vitals if vital.wake_lag.count]
+    if not lags:
+        return []
+    whole = lags[0].copy()
+    for lag in lags[1:]:
+        whole.merge(lag)
+    p99_s = whole.quantile_ns(0.99) / 1e9
+    if p99_s <= _LATE_S:
+        return []
+    return [f"idle workers started up to {format_duration(p99_s)} (p99) after the schedule"]
+
+
+def _stolen(stolen: float) -> list[str]:
+    return [f"other machines took {format_ratio(stolen)} of this machine's time"] if stolen > _STOLEN else []
+
+
+def _rate_missed(plan: LoadPlan, statistics: RunStatistics, dropped: int) -> list[str]:
+    """Fewer than 95 % of the scheduled iterations were started before the end: the rate was not achieved."""
+    done = statistics.total.count + statistics.total.failures
+    if plan.rate_per_s is not None and plan.iterations is not None:
+        return _fell_behind(plan.rate_per_s, statistics, done)
+    if not plan.is_open or dropped <= _RATE_MISSED * (done + dropped):
+        return []
+    share = f"{dropped:,} of {done + dropped:,} scheduled iterations were dropped"
+    if plan.rate_per_s is None:
+        return [f"rate not reached: {share}"]
+    achieved = plan.rate_per_s * done / (done + dropped)
+    return [f"rate not reached: {format_rate(achieved)} of {format_rate(plan.rate_per_s)}; {share}"]
+
+
+def _fell_behind(rate_per_s: float, statistics: RunStatistics, done: int) -> list[str]:
+    """A number of iterations has no end that could drop any: they lagged, and took longer than planned."""
+    elapsed_s = statistics.elapsed_s
+    lagged = statistics.total.lag.max > _RATE_MISSED * elapsed_s
+    if not lagged or done >= (1 - _RATE_MISSED) * rate_per_s * elapsed_s:
+        return []
+    return [f"rate not reached: {format_rate(done / elapsed_s)} of {format_rate(rate_per_s)}"]
+
+
+def _collections(vitals: Sequence[GroupUsage]) -> list[str]:
+    longest_s = max((vital.gc_max_ns for vital in vitals), default=0) / 1e9
+    if longest_s <= _GC_SHOWN_S:
+        return []
+    return [f"a garbage collection in a worker took {format_duration(longest_s)}"]

@@ -1,0 +1,76 @@
+"""Everything that a crew brings home, and how it grows."""
+
+from __future__ import annotations
+
+import pickle
+from collections import deque
+from dataclasses import dataclass, field
+
+from ..errors import WorkerLost
+from ..measurement.recorder import Snapshot
+from ..measurement.usage import GroupUsage
+from .messages import (
+    Broken,
+    FirstFailure,
+    Interruption,
+    IntervalCounts,
+)
+
+_MOST_KEPT_BYTES = 16 << 20
+
+
+@dataclass(slots=True)
+class Collected:
+    """What was recorded, and what happened. ``elapsed_ns`` runs from the end of the warm-up to the last worker's end,
+    at least to the planned end of a run that was not stopped.
+
+    What workers send is kept while they run, as far as memory goes, and added up at the end, or when somebody asks: the
+    CPU time that it takes would be missing where the load is generated, once a second and all at once.
+    """
+
+    by_stage: bool = False
+    whole: Snapshot = field(default_factory=Snapshot)
+    intervals: dict[int, Snapshot] = field(default_factory=dict)
+    stages: dict[int, Snapshot] = field(default_factory=dict)
+    first_failure: FirstFailure | None = None
+    interruption: Interruption | None = None
+    broken: list[Broken] = field(default_factory=list)
+    lost: list[WorkerLost] = field(default_factory=list)
+    vitals: list[GroupUsage] = field(default_factory=list)
+    elapsed_ns: int = 0
+    stopped_ns: int | None = None
+    signal: str | None = None
+    dropped: int = 0
+    _kept: deque[IntervalCounts] = field(default_factory=deque)
+    _kept_bytes: int = 0
+
+    def add(self, message: IntervalCounts) -> None:
+        """Take in what a worker recorded; nothing of it is of the warm-up."""
+        if message.interval < 0:
+            return
+        self._kept.append(message)
+        self._kept_bytes += len(message.packed)
+        while self._kept_bytes > _MOST_KEPT_BYTES:
+            self._add_up_oldest()
+
+    def so_far(self) -> Snapshot:
+        """All that was counted until now."""
+        while self._kept:
+            self._add_up_oldest()
+        return self.whole
+
+    def _add_up_oldest(self) -> None:
+        message = self._kept.popleft()
+        self._kept_bytes -= len(message.packed)
+        snapshot: Snapshot = pickle.loads(message.packed)  # noqa: S301 - from a child of ours
+        self.whole.merge(snapshot)
+        self.intervals.setdefault(message.interval, Snapshot()).merge(snapshot)
+        if self.by_stage:
+            self.stages.setdefault(message.stage, Snapshot()).merge(snapshot)
+
+    def close(self, ended_ns: int, until_ns: int) -> None:
+        """Settle how long the run took; a second in which nothing ended is a gap in the timeline, and shows."""
+        self.so_far()
+        self.elapsed_ns = max(0, ended_ns, until_ns)
+        for interval in range(max(self.intervals, default=0)):
+            self.intervals.setdefault(interval, Snapshot())

@@ -1,0 +1,139 @@
+"""What a worker prints, logs and warns of is carried to the parent, where pytest captures it: both ends of the way."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import os
+import sys
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any, TextIO
+
+from ..telemetry.logs import context
+from ..workload.contract import CURRENT
+from .messages import (
+    Logged,
+    Message,
+    Printed,
+    Warned,
+)
+
+_FLUSH_CHARS = 8192
+MOST_CHARS = 1 << 20
+"""How much of a stream is carried. A function that prints does so a million times."""
+
+
+@contextlib.contextmanager
+def carried_over(send: Callable[[Message], None], workload: str) -> Iterator[None]:
+    """Carry text, log records and warnings of this process over to the parent."""
+    out, err = Carrier("stdout", send), Carrier("stderr", send)
+    root = logging.getLogger()
+    root.handlers = [_LogCarrier(send, workload)]
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), warnings.catch_warnings():
+        warnings.showwarning = _warning_carrier(send)
+        try:
+            yield
+        finally:
+            out.end()
+            err.end()
+
+
+def carry(message: Message) -> None:
+    """Let what a worker printed, logged or warned of happen here."""
+    match message:
+        case Printed():
+            (sys.stdout if message.stream == "stdout" else sys.stderr).write(message.text)
+        case Logged():
+            for handler in logging.getLogger().handlers:
+                if message.record.levelno >= handler.level:
+                    handler.handle(message.record)
+        case Warned():
+            warnings.warn_explicit(message.message, None, message.filename, message.lineno)
+
+
+class Carrier(io.TextIOBase):
+    """A text stream whose content is sent to the parent block by block, up to a limit; the rest is counted."""
+
+    def __init__(self, stream: str, send: Callable[[Message], None]) -> None:
+        self._stream = stream
+        self._send = send
+        self._parts: list[str] = []
+        self._size = 0
+        self._left = MOST_CHARS
+        self._dropped = 0
+        self._pid = os.getpid()
+        self._lock = threading.Lock()
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, text: str) -> int:
+        if os.getpid() != self._pid:  # a child of the workload: its copy of the lock may be taken for ever
+            os.write(1 if self._stream == "stdout" else 2, text.encode(errors="replace"))
+            return len(text)
+        with self._lock:
+            kept = text[: self._left]
+            self._left -= len(kept)
+            self._dropped += len(text) - len(kept)
+            if kept:
+                self._parts.append(kept)
+                self._size += len(kept)
+        if self._size >= _FLUSH_CHARS:
+            self.flush()
+        return len(text)
+
+    def flush(self) -> None:
+        if os.getpid() != self._pid:
+            return
+        with self._lock:
+            text = "".join(self._parts)
+            self._parts.clear()
+            self._size = 0
+        if text:
+            self._send(Printed(self._stream, text))
+
+    def end(self) -> None:
+        """Send what is left, and say how much was not sent."""
+        self.flush()
+        if self._dropped:
+            note = f"\n[stormdb: the worker wrote {self._dropped:,} more characters to {self._stream}]\n"
+            self._send(Printed(self._stream, note))
+
+
+class _LogCarrier(logging.Handler):
+    """Sends records to the parent, formatted, since their arguments may not survive the way."""
+
+    def __init__(self, send: Callable[[Message], None], workload: str) -> None:
+        super().__init__()
+        self._carry = send
+        self._workload = workload
+
+    def emit(self, record: logging.LogRecord) -> None:
+        worker = CURRENT.get()
+        origin = (worker.id, worker.current_operation) if worker is not None else (None, None)
+        vars(record).update(context(self._workload, *origin))
+        try:
+            record.msg, record.args = record.getMessage(), None
+            if record.exc_info:
+                record.exc_text = record.exc_text or logging.Formatter().formatException(record.exc_info)
+                record.exc_info = None
+            self._carry(Logged(record))
+        except Exception:
+            self.handleError(record)
+
+
+def _warning_carrier(send: Callable[[Message], None]) -> Any:
+    def show(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
+        send(Warned(message if isinstance(message, Warning) else category(message), filename, lineno))
+
+    return show

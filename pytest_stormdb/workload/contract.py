@@ -1,0 +1,280 @@
+"""The author's contract: the worker's handle, operations and their weights, per-worker resources."""
+
+from __future__ import annotations
+
+import inspect
+import random
+import traceback
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, AsyncExitStack
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from functools import partial
+from time import perf_counter_ns
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal
+
+from ..errors import WorkloadError
+from ..measurement.recorder import Recorder
+from ..measurement.sample import Failure, Sample
+
+if TYPE_CHECKING:
+    from ..database.statement import AsyncStatement, Statement
+
+MAX_EXAMPLE_CHARS = 500
+
+
+CURRENT: ContextVar[Worker | None] = ContextVar("stormdb_worker", default=None)
+"""The worker that the running code belongs to, thread or task; log records name it."""
+
+
+class WorkerMetrics:
+    """A workload's own numbers. Reset at the end of the warm-up, summed over all workers."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        self._recorder = recorder
+
+    def count(self, name: str, n: float = 1) -> None:
+        """Add ``n`` to a counter."""
+        self._recorder.metric(name, "counter").add(n)
+
+    def gauge(self, name: str, value: float) -> None:
+        """Set a gauge; the last value set stands."""
+        self._recorder.metric(name, "gauge").add(value)
+
+    def observe(self, name: str, value: float) -> None:
+        """Add a value to a distribution, of which count, mean, least and greatest are kept."""
+        self._recorder.metric(name, "observation").add(value)
+
+
+class Worker:
+    """One of the concurrent callers, as a workload sees itself.
+
+    ``id`` is 0-based, ``count`` how many workers there are, ``iteration`` 0-based within this worker. ``rng``
+    is seeded by the plan's seed and the id, so that the same plan draws the same numbers. ``conn`` is the worker's
+    own autocommit connection (an AsyncConnection in an ``async def`` function), ``dsn`` leads into the
+    workload's schema for a client of the workload's own.
+    """
+
+    conn: Any
+
+    def __init__(
+        self, *, id: int, count: int, dsn: str, seed: int, batch_size: int, recorder: Recorder, is_async: bool
+    ) -> None:
+        self.id = id
+        self.count = count
+        self.dsn = dsn
+        self.batch_size = batch_size
+        self.iteration = -1
+        self.rng = random.Random(f"{seed}:{id}")
+        self.metrics = WorkerMetrics(recorder)
+        self._recorder = recorder
+        self._is_async = is_async
+        self._part: str | None = None
+        self._operation: str | None = None
+        self._pause_ns = 0
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "conn":
+            raise WorkloadError("worker.conn: this workload runs with connect=False; open your own from worker.dsn")
+        raise AttributeError(f"the worker has no {name!r}")
+
+    def __repr__(self) -> str:
+        return f"<Worker {self.id} of {self.count}>"
+
+    @property
+    def current_operation(self) -> str | None:
+        """The part, or else the operation, that is under way."""
+        return self._part or self._operation
+
+    def prepare(self, sql: str) -> Statement | AsyncStatement | Any:
+        """A server-side prepared statement with ``$1`` placeholders; awaitable calls in an async worker.
+
+        It is prepared at its first use, and again after a reconnect.
+        """
+        from ..database.statement import AsyncStatement, Statement
+
+        return AsyncStatement(self, sql) if self._is_async else Statement(self, sql)
+
+    def operation(self, name: str) -> AbstractContextManager[None]:
+        """Time a part of the iteration under a name of its own. Parts do not nest."""
+        return Part(self, name)
+
+    def pause(self, seconds: float) -> None:
+        """Wait that long before this worker's next iteration, outside of what is measured: a user's think time.
+
+        It takes effect when the iteration returns, and replaces nothing: the plan's think time is added. In an
+        open loop, where the schedule decides, a pausing worker takes no arrival.
+        """
+        self._pause_ns = max(0, round(seconds * 1e9))
+
+    def take_pause_ns(self) -> int:
+        """The pause asked for since it was last taken."""
+        pause_ns, self._pause_ns = self._pause_ns, 0
+        return pause_ns
+
+
+class Part:
+    """The ``with`` block of ``worker.operation(name)``."""
+
+    __slots__ = ("_name", "_started_ns", "_worker")
+
+    def __init__(self, worker: Worker, name: str) -> None:
+        self._worker = worker
+        self._name = name
+
+    def __enter__(self) -> None:
+        outer = self._worker._part
+        if outer is not None:
+            raise WorkloadError(f"operation {self._name!r} is nested in {outer!r}; end one before the next begins")
+        self._worker._part = self._name
+        self._started_ns = perf_counter_ns()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        finished_ns = perf_counter_ns()
+        self._worker._part = None
+        sample = Sample(self._name, self._started_ns, self._started_ns, finished_ns)
+        self._worker._recorder.record_part(sample, None if error is None else failure_of(error))
+
+
+def failure_of(error: BaseException) -> Failure:
+    """An exception as a failure: by its SQLSTATE where it has one, else by its type."""
+    code = getattr(error, "sqlstate", None) or type(error).__name__
+    try:
+        text = str(error).strip()
+    except Exception:
+        text = ""
+    return Failure(str(code), text[:MAX_EXAMPLE_CHARS] or type(error).__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerPlaceholder:
+    """Stands for the worker among a workload's arguments until a worker fills it in."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise WorkloadError(
+            f"worker.{name} is used outside a worker; a fixture that needs it is a pytest_stormdb.worker_fixture"
+        )
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Recipe:
+    """A per-worker resource: a generator function that every worker runs for itself, and its arguments."""
+
+    function: Callable[..., Iterator[Any] | AsyncIterator[Any]]
+    arguments: Mapping[str, object]
+
+
+class Resources:
+    """What one worker has set up: the values of its recipes, torn down in reverse order."""
+
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
+        self._values: dict[int, object] = {}
+        self._stack = AsyncExitStack()
+
+    async def fill(self, arguments: Mapping[str, object]) -> dict[str, object]:
+        """The arguments with worker and resources in the place of slots and recipes."""
+        return {name: await self._value(value) for name, value in arguments.items()}
+
+    async def close(self) -> None:
+        """Tear everything down, the last first, each even where another failed."""
+        await self._stack.aclose()
+
+    async def _value(self, value: object) -> object:
+        if isinstance(value, WorkerPlaceholder):
+            return self._worker
+        if not isinstance(value, Recipe):
+            return value
+        if id(value) not in self._values:
+            self._values[id(value)] = await self._set_up(value)
+        return self._values[id(value)]
+
+    async def _set_up(self, recipe: Recipe) -> object:
+        generator = recipe.function(**await self.fill(recipe.arguments))
+        name = recipe.function.__name__
+        if inspect.isasyncgen(generator):
+            if not self._worker._is_async:
+                raise WorkloadError(f"worker fixture {name!r} is async; only an async def workload can use it")
+            value: object = await anext(generator, _NOTHING)
+            self._stack.push_async_callback(_end_async, generator, name)
+        elif inspect.isgenerator(generator):
+            value = next(generator, _NOTHING)
+            self._stack.callback(_end, generator, name)
+        else:
+            value = _NOTHING
+        if value is _NOTHING:
+            raise WorkloadError(f"worker fixture {name!r} must yield its value once")
+        return value
+
+
+_NOTHING = object()
+
+
+def _end(generator: Iterator[Any], name: str) -> None:
+    for _ in generator:
+        raise WorkloadError(f"worker fixture {name!r} yields more than once")
+
+
+async def _end_async(generator: AsyncIterator[Any], name: str) -> None:
+    async for _ in generator:
+        raise WorkloadError(f"worker fixture {name!r} yields more than once")
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One named thing a workload does; ``weight`` is its share of a mix."""
+
+    name: str
+    function: Callable[..., Any]
+    parameters: tuple[str, ...] = ("worker",)
+    weight: float = 1.0
+
+    def bind(self, instance: object | None, values: Mapping[str, object]) -> Callable[[], Any]:
+        """The call without arguments that a worker repeats."""
+        first = () if instance is None else (instance,)
+        if _takes_positions(self.function):
+            return partial(self.function, *first, *(values[name] for name in self.parameters))
+        return partial(self.function, *first, **{name: values[name] for name in self.parameters})
+
+
+def _takes_positions(function: Callable[..., Any]) -> bool:
+    kinds = {parameter.kind for parameter in inspect.signature(function).parameters.values()}
+    return kinds <= {inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD}
+
+
+Stop = tuple[Literal["skip", "exit"], str]
+
+
+def _plain_text(error: BaseException) -> str:
+    return "".join(traceback.format_exception(error))
+
+
+def _never(error: BaseException) -> Stop | None:
+    return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workload:
+    """A marked function or class, ready to run. ``arguments`` hold fixture values, slots and recipes.
+
+    ``explain`` renders a failure for people; ``stops`` says which exceptions end the run instead of counting
+    as failures; ``instance`` makes the object whose methods the operations are, once in every worker.
+    """
+
+    name: str
+    nodeid: str
+    version: str | None = None
+    integrity: str | None = None
+    operations: tuple[Operation, ...]
+    arguments: Mapping[str, object] = field(default_factory=lambda: {"worker": WorkerPlaceholder()})
+    is_async: bool = False
+    instance: Callable[[], object] | None = None
+    explain: Callable[[BaseException], str] = _plain_text
+    stops: Callable[[BaseException], Stop | None] = _never
+    loop_factory: Callable[[], Any] | None = None
+
+    def bind(self, values: Mapping[str, object]) -> list[Callable[[], Any]]:
+        """One call for each operation, in their order."""
+        instance = self.instance() if self.instance is not None else None
+        return [operation.bind(instance, values) for operation in self.operations]
