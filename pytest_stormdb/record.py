@@ -18,6 +18,7 @@ from .verdict.validity import Validity
 
 if TYPE_CHECKING:
     from .database.health import HealthResult
+    from .database.server import ServerFacts
 
 RunOutcome = Literal["passed", "failed", "inconclusive", "invalid", "error"]
 
@@ -28,15 +29,6 @@ class StageResult:
 
     stage: Stage
     statistics: RunStatistics
-
-
-@dataclass(frozen=True, slots=True)
-class ServerFacts:
-    """The identity of the server, in plain values."""
-
-    version: str
-    embedded: bool
-    settings: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +61,14 @@ class RunRecord:
     skipped: str | None = None
     exit_reason: str | None = None
     server_activity: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class SessionRecord:
+    """All runs of a session, and the curves that sweeps made of them: what reports of a session read."""
+
+    runs: tuple[RunRecord, ...] = ()
+    sweeps: tuple[Sweep, ...] = ()
 
 
 def sweep_through(nodeid: str, records: Sequence[RunRecord]) -> Sweep:

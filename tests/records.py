@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from pytest_stormdb.database.health import HealthResult
+from pytest_stormdb.database.server import ServerFacts
 from pytest_stormdb.load.plan import make_plan
 from pytest_stormdb.measurement.recorder import Recorder, Snapshot
 from pytest_stormdb.measurement.sample import Failure, Sample
 from pytest_stormdb.measurement.stats import RunStatistics, statistics_of
-from pytest_stormdb.record import RunRecord, ServerFacts, StageResult
+from pytest_stormdb.record import RunRecord, StageResult
 from pytest_stormdb.verdict.threshold import Evidence, Threshold, judge
 from pytest_stormdb.verdict.validity import Validity
 

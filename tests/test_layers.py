@@ -29,7 +29,7 @@ ROOMS = {
     "telemetry": "logs prometheus exporters",
     "workers": ("layout arrivals deadline messages forwarding turns loop timeouts group process collected supervisor"),
     "reports": "terminal junit document",
-    "run": "conclusion preconditions smoke result pipeline",
+    "run": "figures conclusion preconditions smoke result pipeline",
     "cli": "",
     "plugin": "options packages outputs session collection settings execution fixtures hooks",
 }

@@ -25,33 +25,22 @@ _SHOWN_SETTINGS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Server:
+class ServerFacts:
     """The identity of a server: numbers mean nothing without it."""
 
     version: str
-    version_num: int
     embedded: bool
     settings: Mapping[str, str] = field(default_factory=dict)
-    extensions: Mapping[str, str] = field(default_factory=dict)
-    in_recovery: bool = False
 
 
-def describe(conn: psycopg.Connection[Any], *, embedded: bool) -> Server:
+def describe(conn: psycopg.Connection[Any], *, embedded: bool) -> ServerFacts:
     """Ask a server who it is."""
     rows = conn.execute(
         "SELECT name, current_setting(name) FROM pg_settings WHERE name = ANY(%s) ORDER BY name",
         [list(_SHOWN_SETTINGS)],
     ).fetchall()
-    extensions = conn.execute("SELECT extname, extversion FROM pg_extension ORDER BY extname").fetchall()
-    recovery = conn.execute("SELECT pg_is_in_recovery()").fetchone()
-    return Server(
-        version=str(conn.execute("SHOW server_version").fetchall()[0][0]).split()[0],
-        version_num=conn.info.server_version,
-        embedded=embedded,
-        settings=dict(rows),
-        extensions=dict(extensions),
-        in_recovery=bool(recovery and recovery[0]),
-    )
+    version = str(conn.execute("SHOW server_version").fetchall()[0][0]).split()[0]
+    return ServerFacts(version, embedded, dict(rows))
 
 
 def available_extensions(conn: psycopg.Connection[Any]) -> Mapping[str, str]:

@@ -69,6 +69,11 @@ class Latency:
         return self.percentile(100)
 
 
+def response_of(tally: Tally, *, is_open: bool) -> Latency:
+    """The response time, counted from the intended start; in a closed loop, and for a part, it is the service time."""
+    return Latency(tally.response if is_open and not tally.is_part else tally.service)
+
+
 @dataclass(frozen=True, slots=True)
 class OperationStatistics:
     """One operation over the measured part of a run; ``elapsed_s`` is what its rates divide by."""
@@ -103,8 +108,8 @@ class OperationStatistics:
 
     @property
     def response(self) -> Latency:
-        """Counted from the intended start; in a closed loop the same as the service time."""
-        return Latency(self.tally.response if self.is_open and not self.tally.is_part else self.tally.service)
+        """Counted from the intended start; see ``response_of``."""
+        return response_of(self.tally, is_open=self.is_open)
 
     @property
     def lag(self) -> Latency:

@@ -11,7 +11,7 @@ import pytest
 
 from ..database.server import admin_connection
 from ..record import RunRecord, sweep_through
-from ..reports.junit import properties
+from ..reports import junit
 from ..run.pipeline import Health, run
 from ..run.preconditions import checked_before, preflight
 from ..run.result import Result
@@ -197,7 +197,7 @@ def _run_unmeasured(item: pytest.Item, state: Session, workload: Workload, plan:
 
 def _keep(item: pytest.Item, state: Session, record: RunRecord) -> None:
     state.records.append(record)
-    item.user_properties.extend(properties(record))
+    junit.write(record, item.user_properties)
 
 
 def _swept(plan: LoadPlan, counts: Sequence[int]) -> list[LoadPlan]:

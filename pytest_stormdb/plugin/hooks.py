@@ -200,9 +200,9 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     state = session.config.stash[SESSION]
     out = value_of(session.config, "json")
     if out is not None and not hasattr(session.config, "workerinput"):
-        from ..reports.document import write_document
+        from ..reports import document
 
-        write_document(state.records, Path(out), state.sweeps)
+        document.write(state.record, Path(out))
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
@@ -213,16 +213,9 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     terminalreporter.ensure_newline()
     terminalreporter.section("stormdb")
     if state.records:
-        from ..reports.terminal import lines
+        from ..reports import terminal
 
-        colours: dict[str, dict[str, bool]] = {
-            "good": {"green": True},
-            "bad": {"red": True},
-            "doubtful": {"yellow": True},
-            "strong": {"bold": True},
-        }
-        for line in lines(state.records, state.sweeps):
-            terminalreporter.write_line(line.text, **colours.get(line.tone, {}))
+        terminal.write(state.record, terminalreporter)
     if unmeasured:
         why = state.why_unmeasured
         note = f"ran once, not measured ({why})" if why else f"ran once, not measured: load tests {_XDIST_NOTE}"

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ..configuration.file import Configuration
     from ..embedded.server import EmbeddedServer
     from ..measurement.scalability import Sweep
-    from ..record import RunRecord
+    from ..record import RunRecord, SessionRecord
     from ..telemetry.exporters import Exporters
     from ..telemetry.logs import LogOutput
 
@@ -38,6 +38,13 @@ class Session:
         self._embedded: EmbeddedServer | None = None
         self._exporters: Exporters | None = None
         self._logs: LogOutput | None = None
+
+    @property
+    def record(self) -> SessionRecord:
+        """What the session's runs were and showed, for its reports."""
+        from ..record import SessionRecord
+
+        return SessionRecord(tuple(self.records), tuple(self.sweeps))
 
     @property
     def why_unmeasured(self) -> str | None:

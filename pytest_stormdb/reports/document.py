@@ -6,9 +6,8 @@ import dataclasses
 import datetime
 import json
 import math
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..load.plan import LoadPlan
 from ..measurement.recorder import Metric
@@ -16,29 +15,32 @@ from ..measurement.scalability import Sweep
 from ..measurement.stats import Latency, OperationStatistics, RunStatistics
 from ..record import (
     RunRecord,
-    ServerFacts,
+    SessionRecord,
     StageResult,
     environment,
 )
 from ..verdict.threshold import Verdict
 
+if TYPE_CHECKING:
+    from ..database.server import ServerFacts
+
 FORMAT = "stormdb-run/1"
 
 
-def write_document(records: Sequence[RunRecord], out: Path, sweeps: Sequence[Sweep] = ()) -> None:
+def write(record: SessionRecord, out: Path) -> None:
     """Write all runs of a session to a file."""
-    out.write_text(json.dumps(document(records, sweeps), indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    out.write_text(json.dumps(document(record), indent=1, allow_nan=False) + "\n", encoding="utf-8")
 
 
-def document(records: Sequence[RunRecord], sweeps: Sequence[Sweep] = ()) -> dict[str, Any]:
+def document(record: SessionRecord) -> dict[str, Any]:
     """All runs of a session, and the curves they make."""
     return {
         "format": FORMAT,
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "environment": environment(),
-        "server": _server(records[0].server) if records else None,
-        "runs": [run_document(record) for record in records],
-        "sweeps": [_sweep(sweep) for sweep in sweeps],
+        "server": _server(record.runs[0].server) if record.runs else None,
+        "runs": [run_document(run) for run in record.runs],
+        "sweeps": [_sweep(sweep) for sweep in record.sweeps],
     }
 
 

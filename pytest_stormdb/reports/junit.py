@@ -10,6 +10,11 @@ _LATENCIES = (("p50_ms", 50.0), ("p95_ms", 95.0), ("p99_ms", 99.0), ("max_ms", 1
 Property = tuple[str, str | int | float]
 
 
+def write(record: RunRecord, out: list[tuple[str, object]]) -> None:
+    """Add a run to ``out``, the properties of its test case."""
+    out.extend(properties(record))
+
+
 def properties(record: RunRecord) -> list[Property]:
     """Names begin with ``stormdb.``; values are plain, ``-`` where there were too few samples."""
     flat: list[Property] = [

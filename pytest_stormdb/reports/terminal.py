@@ -1,13 +1,13 @@
-"""Runs as lines of text for a terminal. Knows no pytest: a line is its text and whether it is good news."""
+"""Runs as lines of text for a terminal."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Literal, NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
 from ..measurement.scalability import FIT_FROM, Sweep
 from ..measurement.stats import OperationStatistics
-from ..record import RunRecord, ServerFacts
+from ..record import RunRecord, SessionRecord
 from ..units import (
     format_count,
     format_duration,
@@ -15,31 +15,59 @@ from ..units import (
     format_ratio,
 )
 
+if TYPE_CHECKING:
+    from ..database.server import ServerFacts
+
 _HEADER = ("operation", "count", "failures", "throughput", "p50", "p95", "p99", "max")
 _MARKS = {"pass": "ok", "fail": "MISSED", "inconclusive": "inconclusive", "invalid": "INVALID"}
 
 
+Tone = Literal["plain", "good", "bad", "doubtful", "strong"]
+
+
 class Line(NamedTuple):
-    """``tone`` is plain, good, bad, doubtful or strong."""
+    """A line of the report; ``tone`` says what kind of news it is."""
 
     text: str
-    tone: Literal["plain", "good", "bad", "doubtful", "strong"] = "plain"
+    tone: Tone = "plain"
 
 
-def lines(records: Sequence[RunRecord], sweeps: Sequence[Sweep] = ()) -> Iterator[Line]:
-    """All runs: a table each, then what was judged, then the curves and the server's identity."""
-    width = max((len(name) for record in records for name in _names(record)), default=0)
-    for record in records:
-        yield Line(f"{record.nodeid}  ({_load(record)})", "strong")
-        yield from _table(record, max(width, len("operation")))
-        yield from _judgement(record)
+class Output(Protocol):
+    """Where lines go: pytest's terminal writer is one."""
+
+    def write_line(self, line: str, **markup: bool) -> None:
+        """Write a line of text, in colour where the terminal has them."""
+
+
+_MARKUP: Mapping[Tone, Mapping[str, bool]] = {
+    "plain": {},
+    "good": {"green": True},
+    "bad": {"red": True},
+    "doubtful": {"yellow": True},
+    "strong": {"bold": True},
+}
+
+
+def write(record: SessionRecord, out: Output) -> None:
+    """Write what all runs of a session showed."""
+    for line in lines(record):
+        out.write_line(line.text, **_MARKUP[line.tone])
+
+
+def lines(record: SessionRecord) -> Iterator[Line]:
+    """All runs: a table each, then what was judged, then the curves and the servers' identities."""
+    width = max((len(name) for run in record.runs for name in _names(run)), default=0)
+    for run in record.runs:
+        yield Line(f"{run.nodeid}  ({_load(run)})", "strong")
+        yield from _table(run, max(width, len("operation")))
+        yield from _judgement(run)
         yield Line("")
-    for sweep in sweeps:
+    for sweep in record.sweeps:
         yield from _curve(sweep)
     servers = []
-    for record in records:
-        if record.server not in servers:
-            servers.append(record.server)
+    for run in record.runs:
+        if run.server not in servers:
+            servers.append(run.server)
     for server in servers:
         yield from _identity(server)
 
@@ -110,7 +138,7 @@ def _judgement(record: RunRecord) -> Iterator[Line]:
         retries = _counted(record.statistics.total.tally.retries, "retry", "retries")
         yield Line(f"  {retries}, {_counted(record.statistics.reconnects, 'reconnect', 'reconnects')}")
     for verdict in record.verdicts:
-        tone: Literal["good", "bad", "doubtful"] = "doubtful"
+        tone: Tone = "doubtful"
         if verdict.ruling in ("pass", "fail"):
             tone = "good" if verdict.ruling == "pass" else "bad"
         yield Line(f"  {_MARKS[verdict.ruling]:<6} {verdict.line}", tone)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from ..database.connect import with_parameters
 from ..database.health import HealthCheck, HealthResult, Monitor, run_checks
 from ..database.server import (
+    ServerFacts,
     admin_connection,
     describe,
     end_sessions,
@@ -17,12 +18,9 @@ from ..database.server import (
 from ..errors import ServerError
 from ..load.plan import LoadPlan
 from ..measurement.machine import MachineTime
-from ..measurement.recorder import Snapshot, SoFar, Tick
-from ..measurement.stats import RunStatistics, statistics_of
+from ..measurement.recorder import SoFar, Tick
 from ..record import (
     RunRecord,
-    ServerFacts,
-    StageResult,
 )
 from ..telemetry.exporters import Exporters
 from ..telemetry.logs import context
@@ -41,9 +39,9 @@ from ..workers.group import (
 )
 from ..workers.layout import CAN_FORK, layout
 from ..workers.supervisor import Alongside, Supervisor
-from ..workers.turns import INTERVAL_NS
 from ..workload.contract import Workload
 from .conclusion import conclude, explanation, interruption, log_conclusion
+from .figures import results_of_stages, statistics_of_run
 from .preconditions import preflight
 
 _log = logging.getLogger("stormdb")
@@ -65,59 +63,19 @@ def run(
     exporters: Exporters = NO_EXPORTERS,
 ) -> RunRecord:
     """Run a workload against the server at ``dsn`` and say what happened. Raises ServerError before it starts."""
-    name = f"stormdb {secrets.token_hex(4)}"
-    with admin_connection(dsn) as admin:
-        preflight(admin, plan)
-        server = describe(admin, embedded=embedded)
-    before = MachineTime.now()
+    server = _server(dsn, plan, embedded=embedded)
     checks, checked = health
     monitor, abort = Monitor(checks, dsn), Abort(plan, thresholds)
     _log.info("run started", extra=context(workload.name))
-    alongside = _alongside(monitor, abort, lambda: exporters.during(workload, plan))
-    collected = _work(workload, plan, with_parameters(dsn, application_name=name), name, alongside)
+    before = MachineTime.now()
+    collected = _load(workload, plan, dsn, _beside(monitor, abort, lambda: exporters.during(workload, plan)))
     stolen = MachineTime.now().stolen_since(before)
-    _clear_away(dsn, name, collected)
-    after = run_checks([check for check in checks if not check.advisory], dsn, "after")
-    facts = ServerFacts(server.version, embedded, server.settings)
-    return _record(
-        workload, plan, facts, collected, thresholds, (*checked, *monitor.results, *after), stolen, abort.reason
-    )
-
-
-def _alongside(
-    monitor: Monitor, abort: Abort, export: Callable[[], contextlib.AbstractContextManager[Tick]]
-) -> Alongside:
-    """Health checks, thresholds that may end the run, and exporters, from its start to its end."""
-
-    @contextlib.contextmanager
-    def alongside(stop: Callable[[], None]) -> Iterator[Tick]:
-        with monitor.during(stop), export() as tell, abort.during(stop) as judge_so_far:
-
-            def tick(so_far: SoFar) -> None:
-                tell(so_far)
-                judge_so_far(so_far)
-
-            yield tick
-
-    return alongside
-
-
-def _record(
-    workload: Workload,
-    plan: LoadPlan,
-    server: ServerFacts,
-    collected: Collected,
-    thresholds: Sequence[Threshold],
-    health: Sequence[HealthResult],
-    stolen: float,
-    aborted: str | None,
-) -> RunRecord:
-    """Everything the run was and showed, derived and judged."""
-    statistics = _statistics(collected.whole, collected.intervals, collected.elapsed_ns, plan)
+    results = (*checked, *monitor.results, *run_checks([check for check in checks if not check.advisory], dsn, "after"))
+    statistics = statistics_of_run(collected, plan)
     validity = assess_generator(plan, statistics, collected.vitals, stolen=stolen, dropped=collected.dropped)
     verdicts = judge(thresholds, Evidence(statistics, collected.dropped, validity))
-    result, reasons = conclude(collected, statistics, verdicts, thresholds, health, aborted)
-    log_conclusion(workload, result, verdicts, health)
+    outcome, reasons = conclude(collected, statistics, verdicts, thresholds, results, abort.reason)
+    log_conclusion(workload, outcome, verdicts, results)
     return RunRecord(
         nodeid=workload.nodeid,
         workload=workload.name,
@@ -126,13 +84,13 @@ def _record(
         plan=plan,
         layout=tuple(len(ids) for ids in layout(plan, is_async=workload.is_async)),
         forked=CAN_FORK,
-        outcome=result,
+        outcome=outcome,
         statistics=statistics,
         server=server,
-        stages=tuple(_stages(collected, plan)),
+        stages=results_of_stages(collected, plan),
         verdicts=tuple(verdicts),
         validity=validity,
-        health=tuple(health),
+        health=results,
         dropped=collected.dropped,
         lost=tuple(str(lost) for lost in collected.lost),
         reasons=tuple(reasons),
@@ -143,37 +101,47 @@ def _record(
     )
 
 
-def _work(workload: Workload, plan: LoadPlan, dsn: str, name: str, alongside: Alongside) -> Collected:
-    board = Deadline()
+def _server(dsn: str, plan: LoadPlan, *, embedded: bool) -> ServerFacts:
+    """The identity of the server, which has room for the workers. Raises ServerError."""
+    with admin_connection(dsn) as admin:
+        preflight(admin, plan)
+        return describe(admin, embedded=embedded)
+
+
+def _beside(monitor: Monitor, abort: Abort, export: Callable[[], contextlib.AbstractContextManager[Tick]]) -> Alongside:
+    """Health checks, thresholds that may end the run, and exporters, from its start to its end."""
+
+    @contextlib.contextmanager
+    def beside(stop: Callable[[], None]) -> Iterator[Tick]:
+        with monitor.during(stop), export() as tell, abort.during(stop) as judge_so_far:
+
+            def tick(so_far: SoFar) -> None:
+                tell(so_far)
+                judge_so_far(so_far)
+
+            yield tick
+
+    return beside
+
+
+def _load(workload: Workload, plan: LoadPlan, dsn: str, beside: Alongside) -> Collected:
+    """Put the load on the server; no session of a worker is left there."""
+    name = f"stormdb {secrets.token_hex(4)}"
+    deadline = Deadline()
     arrivals = make_arrivals(plan) if plan.is_open else None
+    job = Job(workload, plan, with_parameters(dsn, application_name=name), name, deadline, arrivals)
     try:
-        return Supervisor(Job(workload, plan, dsn, name, board, arrivals), alongside).run()
+        collected = Supervisor(job, beside).run()
     finally:
         if arrivals is not None:
             arrivals.close()
-        board.close()
+        deadline.close()
+    if collected.lost:
+        _end_sessions(dsn, name)
+    return collected
 
 
-def _clear_away(dsn: str, name: str, collected: Collected) -> None:
+def _end_sessions(dsn: str, name: str) -> None:
     """A worker that died in the middle of a statement leaves its session running on the server."""
-    if not collected.lost:
-        return
     with contextlib.suppress(ServerError), admin_connection(dsn) as admin:
         end_sessions(admin, name)
-
-
-def _statistics(whole: Snapshot, intervals: dict[int, Snapshot], elapsed_ns: int, plan: LoadPlan) -> RunStatistics:
-    return statistics_of(
-        whole, intervals, elapsed_s=elapsed_ns / 1e9, interval_s=INTERVAL_NS / 1e9, is_open=plan.is_open
-    )
-
-
-def _stages(collected: Collected, plan: LoadPlan) -> list[StageResult]:
-    left_ns = collected.elapsed_ns
-    results = []
-    for index, stage in enumerate(plan.stages):
-        is_last = index == len(plan.stages) - 1
-        elapsed_ns = left_ns if is_last else min(stage.duration_ns, left_ns)
-        left_ns -= elapsed_ns
-        results.append(StageResult(stage, _statistics(collected.stages.get(index, Snapshot()), {}, elapsed_ns, plan)))
-    return results

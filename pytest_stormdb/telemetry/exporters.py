@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from ..errors import PlanError
 from ..load.plan import LoadPlan
 from ..measurement.recorder import Snapshot, SoFar, Tick
-from ..measurement.stats import Latency
+from ..measurement.stats import response_of
 from ..workload.contract import Workload
 from .prometheus import CONTENT_TYPE, exposition
 
@@ -89,7 +89,7 @@ class JsonFile:
     def tell(self, workload: Workload, plan: LoadPlan, snapshot: Snapshot, elapsed_s: float) -> None:
         operations = {}
         for name, tally in sorted(snapshot.tallies.items()):
-            latency = Latency(tally.response if plan.is_open and not tally.is_part else tally.service)
+            latency = response_of(tally, is_open=plan.is_open)
             shown = {"p50_s": latency.shown(50), "p95_s": latency.shown(95), "p99_s": latency.shown(99)}
             operations[name] = {"count": tally.count, "failures": tally.failures} | shown
         line = {

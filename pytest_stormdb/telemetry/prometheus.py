@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from ..measurement.recorder import Snapshot, Tally
-from ..measurement.stats import Latency
+from ..measurement.stats import response_of
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _QUANTILES = (50.0, 90.0, 95.0, 99.0, 99.9)
@@ -44,14 +44,13 @@ def _family(name: str, lines: list[str]) -> str:
 
 
 def _summary(labels: Mapping[str, str], tally: Tally, *, is_open: bool) -> Iterator[str]:
-    histogram = tally.response if is_open and not tally.is_part else tally.service
-    latency = Latency(histogram)
+    latency = response_of(tally, is_open=is_open)
     for percent in _QUANTILES:
         value = latency.shown(percent)
         if value is not None:
             yield _line("stormdb_response_seconds", {**labels, "quantile": f"{percent / 100:g}"}, value)
-    yield _line("stormdb_response_seconds_sum", labels, histogram.total_ns / 1e9)
-    yield _line("stormdb_response_seconds_count", labels, histogram.count)
+    yield _line("stormdb_response_seconds_sum", labels, latency.histogram.total_ns / 1e9)
+    yield _line("stormdb_response_seconds_count", labels, latency.count)
 
 
 def _line(name: str, labels: Mapping[str, str], value: float) -> str:

@@ -10,7 +10,8 @@ from typing import Any
 
 from pytest_stormdb.measurement.histogram import Histogram
 from pytest_stormdb.measurement.scalability import Point, Sweep
-from pytest_stormdb.reports.document import document, run_document, write_document
+from pytest_stormdb.record import SessionRecord
+from pytest_stormdb.reports.document import document, run_document, write
 from pytest_stormdb.run.result import Result
 
 from ..records import SERVER, plain_record, rich_record, snapshot, statistics
@@ -39,7 +40,7 @@ def reread(value: Any) -> Any:
 
 def test_a_document_has_the_promised_keys() -> None:
     """Format, creation, environment, server and runs; each run with every promised part and figure."""
-    whole = reread(document([rich_record(), plain_record()]))
+    whole = reread(document(SessionRecord((rich_record(), plain_record()))))
     assert set(whole) == {"format", "created", "environment", "server", "runs", "sweeps"}
     assert whole["format"] == "stormdb-run/1"
     assert datetime.datetime.fromisoformat(whole["created"]).tzinfo is not None
@@ -116,11 +117,12 @@ def test_the_histogram_reads_back() -> None:
 def test_a_document_is_written_and_read(tmp_path: Path) -> None:
     """The file is UTF-8 JSON that reads back as the document, with its sweeps."""
     out = tmp_path / "runs.json"
-    write_document([plain_record(nodeid="test_é.py::test_ü")], out, [Sweep("t", (Point(1, 10.0, None, None),))])
+    record = SessionRecord((plain_record(nodeid="test_é.py::test_ü"),), (Sweep("t", (Point(1, 10.0, None, None),)),))
+    write(record, out)
     written = json.loads(out.read_text(encoding="utf-8"))
     assert written["runs"][0]["nodeid"] == "test_é.py::test_ü"
     assert written["sweeps"][0]["knee_workers"] == 1
-    write_document([], out)
+    write(SessionRecord(), out)
     empty = json.loads(out.read_text(encoding="utf-8"))
     assert (empty["server"], empty["runs"]) == (None, [])
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from textwrap import dedent
 
 from pytest_stormdb.load.plan import make_plan
-from pytest_stormdb.record import RunRecord
+from pytest_stormdb.record import RunRecord, SessionRecord
 from pytest_stormdb.reports.terminal import lines
 
 from ..records import ELSEWHERE, plain_record, rich_record, snapshot, statistics
 
 
 def text_of(*records: RunRecord) -> str:
-    return "\n".join(line.text for line in lines(records)) + "\n"
+    return "\n".join(line.text for line in lines(SessionRecord(records))) + "\n"
 
 
 def golden(text: str) -> str:
@@ -91,7 +91,7 @@ def test_a_run_without_operations_is_all_dashes() -> None:
 
 def test_lines_have_tones() -> None:
     """Good news, bad news and doubts are told apart for the terminal's colours."""
-    tones = {line.text.strip().split("  ")[0]: line.tone for line in lines([rich_record()])}
+    tones = {line.text.strip().split("  ")[0]: line.tone for line in lines(SessionRecord((rich_record(),)))}
     assert tones["ok"] == "good"
     assert tones["MISSED p50 < 1ms [read]: measured 100 ms"] == "bad"
     assert tones["generator: a garbage collection in a worker took 2.00 ms"] == "doubtful"
