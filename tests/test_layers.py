@@ -22,7 +22,9 @@ ROOMS = {
     "load": "plan pacing sweep",
     "configuration": "yaml_nodes fields parameters file",
     "database": "connect target server isolation statement connection health",
-    "packages": ("dependencies metadata checksums signatures discovery admission importer static_analysis scaffold"),
+    "packages": (
+        "names dependencies metadata checksums signatures discovery admission importer static_analysis scaffold"
+    ),
     "verdict": "validity threshold abort",
     "record": "",
     "workload": "contract",

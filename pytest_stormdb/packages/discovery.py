@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import PlanError, WorkloadError
+from .names import folded, main_module_of
 
 _DECLARED_NAME = re.compile(rb"^(?:\xef\xbb\xbf)?name[ \t]*:[ \t]*([^#\r\n]*)", re.MULTILINE)
 _MOST_BYTES = 1 << 16
@@ -30,7 +31,7 @@ def find_workloads(roots: Iterable[Path]) -> list[PackagedWorkload]:
     """The packaged workloads in `roots` and below, by path, each once.
 
     Hidden folders, `__pycache__` and links to folders are not entered, nor is a workload's own folder.
-    PlanError for a root that is no folder, and for two workloads of one name (with - and _ the same).
+    PlanError for a root that is no folder, and for two workloads of one name (see ``folded``).
     """
     found: dict[Path, PackagedWorkload] = {}
     for root in roots:
@@ -40,7 +41,7 @@ def find_workloads(roots: Iterable[Path]) -> list[PackagedWorkload]:
             found.setdefault(workload.folder.resolve(), workload)
     by_name: dict[str, PackagedWorkload] = {}
     for workload in found.values():
-        other = by_name.setdefault(workload.name.replace("-", "_"), workload)
+        other = by_name.setdefault(folded(workload.name), workload)
         if other is not workload:
             raise PlanError(
                 f"two workloads are called {workload.name}: {other.folder} and {workload.folder}; "
@@ -79,7 +80,7 @@ def _workload(folder: Path, name: str) -> PackagedWorkload:
         folder=folder,
         name=name,
         metadata_path=folder / f"{name}.yaml",
-        main_module=folder / f"test_{name.replace('-', '_')}.py",
+        main_module=folder / main_module_of(name),
         checksum_path=folder / f"{name}.sha256",
         signature_path=folder / f"{name}.sha256.asc",
     )

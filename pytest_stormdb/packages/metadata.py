@@ -16,12 +16,11 @@ from ..configuration.fields import (
 from ..configuration.yaml_nodes import Value, load
 from ..errors import WorkloadError
 from .dependencies import Dependency, parse_dependency, parse_requirement
+from .names import LONGEST, is_name, main_module_of
 
 KEYS = ("name", "version", "description", "author", "license", "dependencies", "tags", "security", "checksum")
 SECURITY_KEYS = ("checksum", "signature")
 
-_NAME = re.compile(r"[A-Za-z0-9]+(?:[_-][A-Za-z0-9]+)*")
-_LONGEST_NAME = 48  # its schema is stormdb_<name>, and PostgreSQL cuts an identifier at 63 bytes
 _CHECKSUM = re.compile(r"sha256:([0-9a-fA-F]{64})")
 
 
@@ -51,16 +50,6 @@ class Metadata:
         return main_module_of(self.name)
 
 
-def main_module_of(name: str) -> str:
-    """The file name of a workload's main module: ``test_my_plugin.py`` of ``my-plugin``."""
-    return f"test_{name.replace('-', '_')}.py"
-
-
-def is_name(name: str) -> bool:
-    """Whether a packaged workload may be called so."""
-    return _NAME.fullmatch(name) is not None and len(name) <= _LONGEST_NAME
-
-
 def load_metadata(path: Path) -> Metadata:
     """Reads `<name>.yaml`. Raises WorkloadError with file, line and key for whatever is wrong with it."""
     root = load(path, WorkloadError)
@@ -84,7 +73,7 @@ def load_metadata(path: Path) -> Metadata:
 def _name(value: Value) -> str:
     name = text(value)
     if not is_name(name):
-        raise value.refuse(f"must be letters and digits, joined by - or _, at most {_LONGEST_NAME} in all")
+        raise value.refuse(f"must be letters and digits, joined by - or _, at most {LONGEST} in all")
     return name
 
 

@@ -1,17 +1,19 @@
 """OpenPGP signatures, checked with the keys of one file and no others.
 
-python-gnupg and gpg are needed only where a signature is to be checked. gpg runs in a fresh home of its own,
+The program gpg is needed only where a signature is to be checked. gpg runs in a fresh home of its own,
 so that neither the user's keys nor the user's trust settings have a say: the given keys are trusted.
 """
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
 import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from ..errors import PlanError
 
@@ -27,6 +29,7 @@ SignatureState = Literal[
 ]
 
 _OPTIONS = ["--no-autostart", "--no-auto-key-retrieve", "--no-auto-key-import", "--disable-dirmngr"]
+_PREFIX = "[GNUPG:] "
 _STATE_OF: dict[str, SignatureState] = {
     "BADSIG": "bad",
     "EXPSIG": "expired-signature",
@@ -71,31 +74,40 @@ def check_signature(content: bytes, signature: bytes | None, keyring: Path) -> S
     keys = _keys(keyring)
     if signature is None:
         return Signature("unsigned")
-    try:
-        import gnupg
-    except ImportError:
-        return Signature(
-            "unavailable", detail="python-gnupg is not installed (pip install 'pytest-stormdb[signatures]')"
-        )
-    if shutil.which("gpg") is None:
+    program = shutil.which("gpg")
+    if program is None:
         return Signature("unavailable", detail="gpg is not installed")
     with tempfile.TemporaryDirectory(prefix="stormdb-gpg-", ignore_cleanup_errors=True) as home:
-        gpg = gnupg.GPG(gnupghome=home, options=_OPTIONS)
-        gpg.result_map = {**gpg.result_map, "verify": _Statuses, "import": _Statuses}
-        _learn(gpg, Path(home), keys, keyring)
+        gpg = Gpg(program, Path(home))
+        gpg.learn(keys, keyring)
         unchecked = Path(home, "signature")
         unchecked.write_bytes(signature)
-        return _judged(gpg.verify_data(str(unchecked), content).lines)
+        return _judged(gpg.statuses("--verify", str(unchecked), "-", content=content))
 
 
-class _Statuses:
-    """The status lines of one call of gpg, as they come."""
+@dataclass(frozen=True, slots=True)
+class Gpg:
+    """The program gpg in a home of its own, asked by its machine-readable status lines."""
 
-    def __init__(self, gpg: object) -> None:
-        self.lines: list[tuple[str, str]] = []
+    program: str
+    home: Path
 
-    def handle_status(self, keyword: str, value: str) -> None:
-        self.lines.append((keyword, value.encode("latin-1").decode(errors="replace")))
+    def learn(self, keys: bytes, keyring: Path) -> None:
+        """Take the public keys of a file into the home. Raises PlanError if it holds none."""
+        if keys[8:12] == b"KBXf":  # a keybox, which is what gpg 2.1 and later make of any new keyring
+            (self.home / "pubring.kbx").write_bytes(keys)
+        elif not any(keyword == "IMPORT_OK" for keyword, _ in self.statuses("--import", content=keys)):
+            raise PlanError(f"keyring {keyring}: holds no OpenPGP public key; make it with 'gpg --export --armor'")
+
+    def statuses(self, *arguments: str, content: bytes) -> list[tuple[str, str]]:
+        """The status lines of one call, as keyword and value; see GnuPG's doc/DETAILS."""
+        command = [self.program, "--homedir", str(self.home), "--batch", "--no-tty", "--status-fd", "1", *_OPTIONS]
+        environment = {"PATH": os.defpath, "LC_ALL": "C"}  # nothing of ours, such as a password, is gpg's business
+        command += arguments
+        done = subprocess.run(command, input=content, capture_output=True, env=environment, check=False)  # noqa: S603 - a verb and a path of ours
+        lines = done.stdout.decode(errors="replace").splitlines()
+        found = [line.removeprefix(_PREFIX).partition(" ") for line in lines if line.startswith(_PREFIX)]
+        return [(keyword, value) for keyword, _, value in found]
 
 
 def _keys(keyring: Path) -> bytes:
@@ -103,13 +115,6 @@ def _keys(keyring: Path) -> bytes:
         return keyring.read_bytes()
     except OSError as problem:
         raise PlanError(f"keyring {keyring}: cannot be read: {problem.strerror}") from None
-
-
-def _learn(gpg: Any, home: Path, keys: bytes, keyring: Path) -> None:
-    if keys[8:12] == b"KBXf":  # a keybox, which is what gpg 2.1 and later make of any new keyring
-        (home / "pubring.kbx").write_bytes(keys)
-    elif not any(keyword == "IMPORT_OK" for keyword, _ in gpg.import_keys(keys).lines):
-        raise PlanError(f"keyring {keyring}: holds no OpenPGP public key; make it with 'gpg --export --armor'")
 
 
 def _judged(lines: Iterable[tuple[str, str]]) -> Signature:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pytest
 
 from ..errors import StormDBError, WorkloadError
+from ..packages.names import folded
 from .options import absolute, paths_of, value_of
 
 if TYPE_CHECKING:
@@ -168,7 +169,7 @@ class Packages:
         from ..packages.admission import inspect
         from ..packages.dependencies import unmet_python
 
-        name = workload.name.replace("-", "_")
+        name = folded(workload.name)
         other = self._names.setdefault(name, workload.folder)
         if other != workload.folder:
             raise WorkloadError(f"two workloads are called {workload.name}: {other} and {workload.folder}; rename one")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ..errors import StormDBError
+from ..packages.names import folded
 from .options import command_line, paths_of, value_of
 
 if TYPE_CHECKING:
@@ -114,7 +115,7 @@ class Session:
 
 def is_same_name(one: str, other: str) -> bool:
     """Whether two names are one workload's: case, - and _ do not count."""
-    return one.replace("-", "_").lower() == other.replace("-", "_").lower()
+    return folded(one) == folded(other)
 
 
 def _configuration(config: pytest.Config) -> Configuration | None:

@@ -153,7 +153,6 @@ def keys() -> Iterator[Keys]:
     """Keys of an author, of another, of one whose time is over, and of one who took it back."""
     if shutil.which("gpg") is None:
         pytest.skip("gpg is not installed")
-    pytest.importorskip("gnupg")
     with tempfile.TemporaryDirectory(prefix="stormdb-keys-", ignore_cleanup_errors=True) as folder:
         made = Keys(Path(folder))
         made.make("author", at=LONG_AGO)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -61,7 +60,6 @@ def authors() -> Iterator[Path]:
     """A folder for the homes of gpg, short enough for its sockets; its agents end with it."""
     if shutil.which("gpg") is None:
         pytest.skip("gpg is not installed")
-    pytest.importorskip("gnupg")
     with tempfile.TemporaryDirectory(prefix="stormdb-keys-", ignore_cleanup_errors=True) as folder:
         yield Path(folder)
         for home in Path(folder).iterdir():
@@ -203,20 +201,8 @@ def test_a_keyring_must_hold_keys(alice: Author, tmp_path: Path) -> None:
         check_signature(CONTENT, alice.sign(), tmp_path / "text")
 
 
-def test_without_python_gnupg(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where python-gnupg is missing the signature cannot be checked, and how to get it is said."""
-    (tmp_path / "keys").write_text("")
-    monkeypatch.setitem(sys.modules, "gnupg", None)
-    signature = check_signature(CONTENT, b"x", tmp_path / "keys")
-    assert signature.state == "unavailable"
-    assert str(signature) == (
-        "signatures cannot be checked: python-gnupg is not installed (pip install 'pytest-stormdb[signatures]')"
-    )
-
-
 def test_without_gpg(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where gpg is missing the signature cannot be checked either."""
-    pytest.importorskip("gnupg")
     (tmp_path / "keys").write_text("")
     monkeypatch.setenv("PATH", str(tmp_path))
     signature = check_signature(CONTENT, b"x", tmp_path / "keys")
