@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -22,8 +23,12 @@ LIMIT_S = 90.0
 
 @pytest.fixture(scope="session")
 def server() -> Iterator[EmbeddedServer]:
-    """One server for the whole session; inner runs are sent to it, so that they need not start one each."""
-    with EmbeddedServer.start(max_connections=100) as running:
+    """One server for the whole session; inner runs are sent to it, so that they need not start one each.
+
+    Its programs are those in STORMDB_TEST_BIN_DIR, where that is set: so every PostgreSQL can be tried.
+    """
+    bin_dir = os.environ.get("STORMDB_TEST_BIN_DIR")
+    with EmbeddedServer.start(max_connections=100, bin_dir=Path(bin_dir) if bin_dir else None) as running:
         yield running
 
 
