@@ -29,7 +29,7 @@ as_root = pytest.mark.skipif(os.name == "nt" or os.geteuid() != 0, reason="needs
 ROOT = Path(pytest_stormdb.__file__).parents[1]
 SCRIPT = """
 import os, signal, sys, threading, time
-from pytest_stormdb.database.embedded import EmbeddedServer
+from pytest_stormdb.embedded.server import EmbeddedServer
 servers = []
 def start():
     servers.append(EmbeddedServer.start())
