@@ -118,7 +118,8 @@ def database(server: EmbeddedServer, monkeypatch: pytest.MonkeyPatch) -> Iterato
     name = f"test_{os.getpid()}"
     with psycopg.connect(server.dsn, autocommit=True) as admin:
         admin.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
-        admin.execute(f"CREATE DATABASE {name} STRATEGY wal_log")
+        strategy = "STRATEGY wal_log" if admin.info.server_version >= 150_000 else ""
+        admin.execute(f"CREATE DATABASE {name} {strategy}")
         dsn = f"{server.dsn} dbname={name}"
         monkeypatch.setenv("STORMDB_DSN", dsn)
         with psycopg.connect(dsn, autocommit=True, application_name="stormdb test") as conn:
