@@ -1,42 +1,45 @@
-"""A worker's connection, and what it takes to keep it usable."""
+"""A worker's connection: opened, kept usable between iterations, and cancelled from outside where it must be."""
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
+import inspect
 import random
 import socket
 import threading
-import time
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 import psycopg
 
 from ..errors import ServerError
+from ..measurement.clock import SYSTEM_CLOCK, Clock, sleep_for_ns
 from ..measurement.sample import Failure
 from .connect import CONNECT_TIMEOUT_S, connect, connect_async
 
 _ACTIVE = psycopg.pq.TransactionStatus.ACTIVE
 _IDLE = psycopg.pq.TransactionStatus.IDLE
 _IN_TRANSACTION = (psycopg.pq.TransactionStatus.INTRANS, psycopg.pq.TransactionStatus.INERROR)
-AWAY_S = 30.0
+MOST_AWAY_S = 30.0
 """A server that cannot be reached for this long has left for good."""
 _RECONNECT_TIMEOUT_S = 3
-_FIRST_BACKOFF_S = 0.05
-_LONGEST_BACKOFF_S = 1.0
+_FIRST_BACKOFF_NS = 50_000_000
+_LONGEST_BACKOFF_NS = 1_000_000_000
 _CANCEL_TIMEOUT_S = 2.0
 
 
-class Owner(Protocol):
-    """Whose connection it is: it holds the connection, and the address to open another."""
+class Holder(Protocol):
+    """Whose connection it is: holds the connection for the workload, and the address to open another."""
 
     conn: Any
     dsn: str
 
 
 class NoConnection:
-    """For a workload that opens its own connections: always clean, never to be mended."""
+    """For a workload that opens its own connections: always clean, never to be repaired.
+
+    The coroutines of connections wait for nothing where the worker is not asynchronous.
+    """
 
     def is_clean(self) -> bool:
         return True
@@ -44,37 +47,28 @@ class NoConnection:
     def is_active(self) -> bool:
         return False
 
-    def complaint(self) -> Failure:
+    def problem(self) -> Failure:
         raise AssertionError("a connection that is always clean")
 
-    def distrust(self) -> None:
-        """There is nothing to distrust."""
+    def replace_next(self) -> None:
+        """There is nothing to replace."""
 
-    def mend(self) -> bool:
+    async def repair(self) -> bool:
         return False
 
-    async def mend_async(self) -> bool:
+    def cancel(self, is_due: Callable[[], bool]) -> None:
+        is_due()
+
+    def await_cancel(self) -> None:
+        """There is nothing to wait for."""
+
+    def shut_down(self) -> bool:
         return False
 
-    def cancel(self, mark: Callable[[], bool]) -> None:
-        mark()
-
-    def absorb_cancel(self) -> None:
-        """There is nothing to absorb."""
-
-    def cut(self) -> bool:
-        return False
-
-    def open(self) -> None:
+    async def open(self) -> None:
         """There is nothing to open."""
 
-    async def open_async(self) -> None:
-        """There is nothing to open."""
-
-    def close(self) -> None:
-        """There is nothing to close."""
-
-    async def close_async(self) -> None:
+    async def close(self) -> None:
         """There is nothing to close."""
 
 
@@ -84,94 +78,78 @@ class WorkerConnection(NoConnection):
     ``may_go_on`` is asked between attempts to reconnect, whether there is still a run to reconnect for.
     """
 
-    def __init__(self, owner: Owner, name: str) -> None:
+    def __init__(self, holder: Holder, name: str, *, is_async: bool = False, clock: Clock = SYSTEM_CLOCK) -> None:
         self.may_go_on: Callable[[], bool] = lambda: True
-        self._owner = owner
+        self._holder = holder
         self._name = name
+        self._is_async = is_async
+        self._clock = clock
         self._pgconn: Any = None
-        self._distrusted = False
+        self._is_unusable = False
         self._jitter = random.Random()
         self._cancelling = threading.Lock()
 
     def is_clean(self) -> bool:
         """Whether the connection is usable and in no transaction."""
-        return self._pgconn.transaction_status == _IDLE and not self._distrusted
+        return self._pgconn.transaction_status == _IDLE and not self._is_unusable
 
     def is_active(self) -> bool:
         """Whether a statement is running."""
         return bool(self._pgconn.transaction_status == _ACTIVE)
 
-    def complaint(self) -> Failure:
+    def problem(self) -> Failure:
         """What is wrong with a connection that is not clean."""
-        if self._owner.conn.closed:
+        if self._holder.conn.closed:
             return Failure("connection closed", "the iteration left its connection closed; it was opened again")
         if self._pgconn.transaction_status in _IN_TRANSACTION:
             return Failure("open transaction", "the iteration left its transaction open; it was rolled back")
         return Failure("unfinished statement", "the iteration left a statement running; its connection was replaced")
 
-    def distrust(self) -> None:
+    def replace_next(self) -> None:
         """Take a new connection before the next iteration, whatever this one looks like."""
-        self._distrusted = True
+        self._is_unusable = True
 
-    def open(self) -> None:
+    async def open(self, timeout_s: int = CONNECT_TIMEOUT_S) -> None:
         """Connect. Raises ServerError."""
-        self._open(CONNECT_TIMEOUT_S)
+        if self._is_async:
+            self._use(await connect_async(self._holder.dsn, name=self._name, timeout_s=timeout_s))
+        else:
+            self._use(connect(self._holder.dsn, name=self._name, timeout_s=timeout_s))
 
-    async def open_async(self) -> None:
-        """Connect, for asyncio."""
-        await self._open_async(CONNECT_TIMEOUT_S)
-
-    def mend(self) -> bool:
+    async def repair(self) -> bool:
         """Roll back or reconnect; whether it reconnected. Raises ServerError when the server stays away."""
-        conn = self._owner.conn
-        if not self._distrusted and self._pgconn.transaction_status in _IN_TRANSACTION:
+        conn = self._holder.conn
+        if not self._is_unusable and self._pgconn.transaction_status in _IN_TRANSACTION:
             with contextlib.suppress(psycopg.Error):
-                conn.rollback()
+                await _finished(conn.rollback())
         if self.is_clean() and not conn.closed:
             return False
-        self.close()
-        for backoff_s in self._attempts():
+        await self.close()
+        away_until_ns = self._clock.now_ns() + int(MOST_AWAY_S * 1e9)
+        for backoff_ns in self._backoffs_ns():
             try:
-                self._open(_RECONNECT_TIMEOUT_S)
+                await self.open(_RECONNECT_TIMEOUT_S)
             except ServerError as error:
-                self._note_failed_attempt(error)
-                time.sleep(backoff_s)
+                if self._clock.now_ns() > away_until_ns:
+                    raise ServerError(f"the server stayed away for {MOST_AWAY_S:g} s: {error}", error.sqlstate) from None
+                await sleep_for_ns(self._clock, backoff_ns, is_async=self._is_async)
             else:
                 return True
         return False
 
-    async def mend_async(self) -> bool:
-        """The twin of ``mend``."""
-        conn = self._owner.conn
-        if not self._distrusted and self._pgconn.transaction_status in _IN_TRANSACTION:
-            with contextlib.suppress(psycopg.Error):
-                await conn.rollback()
-        if self.is_clean() and not conn.closed:
-            return False
-        await self.close_async()
-        for backoff_s in self._attempts():
-            try:
-                await self._open_async(_RECONNECT_TIMEOUT_S)
-            except ServerError as error:
-                self._note_failed_attempt(error)
-                await asyncio.sleep(backoff_s)
-            else:
-                return True
-        return False
-
-    def cancel(self, mark: Callable[[], bool]) -> None:
-        """Ask the server to cancel the running statement, unless ``mark`` says that there is none any more.
+    def cancel(self, is_due: Callable[[], bool]) -> None:
+        """Ask the server to cancel the running statement, unless ``is_due`` says that there is none any more.
 
         For another thread, which does not wait for the request to be answered: a frozen server does not.
         """
         if not self._cancelling.acquire(blocking=False):
             return
-        if mark():
+        if is_due():
             threading.Thread(target=self._request_cancel, daemon=True).start()
         else:
             self._cancelling.release()
 
-    def absorb_cancel(self) -> None:
+    def await_cancel(self) -> None:
         """Make sure that a cancel request still on its way hits nothing of the next iteration.
 
         The server sends the signal before it closes the connection that asked for it, and an idle backend
@@ -181,7 +159,7 @@ class WorkerConnection(NoConnection):
             if self.is_clean():
                 self._pgconn.exec_(b"SELECT 1")
 
-    def cut(self) -> bool:
+    def shut_down(self) -> bool:
         """Shut the socket of a statement that does not end; whether there was one. For another thread."""
         if not self.is_active():
             return False
@@ -189,50 +167,39 @@ class WorkerConnection(NoConnection):
             twin.shutdown(socket.SHUT_RDWR)
         return True
 
-    def close(self) -> None:
-        """Hang up."""
+    async def close(self) -> None:
+        """Close the connection, if there is one."""
         if self._pgconn is not None:
             with contextlib.suppress(psycopg.Error):
-                self._owner.conn.close()
+                await _finished(self._holder.conn.close())
 
-    async def close_async(self) -> None:
-        """Hang up, for asyncio."""
-        if self._pgconn is not None:
-            with contextlib.suppress(psycopg.Error):
-                await self._owner.conn.close()
-
-    def _open(self, timeout_s: int) -> None:
-        self._take(connect(self._owner.dsn, name=self._name, timeout_s=timeout_s))
-
-    async def _open_async(self, timeout_s: int) -> None:
-        self._take(await connect_async(self._owner.dsn, name=self._name, timeout_s=timeout_s))
-
-    def _take(self, conn: Any) -> None:
+    def _use(self, conn: Any) -> None:
         """Use a new connection, and let the server notice within a second should we be killed in a statement.
 
         The setting exists from PostgreSQL 14 on, on Linux and macOS servers; elsewhere the error is of no account.
         """
-        self._owner.conn = conn
+        self._holder.conn = conn
         self._pgconn = conn.pgconn
-        self._distrusted = False
+        self._is_unusable = False
         self._pgconn.exec_(b"SET client_connection_check_interval = 1000")
 
     def _request_cancel(self) -> None:
         try:
             with contextlib.suppress(psycopg.Error, OSError):
-                self._owner.conn.cancel_safe(timeout=_CANCEL_TIMEOUT_S)
+                self._holder.conn.cancel_safe(timeout=_CANCEL_TIMEOUT_S)
         finally:
             self._cancelling.release()
 
-    def _attempts(self) -> Iterator[float]:
+    def _backoffs_ns(self) -> Iterator[int]:
         """The pauses after failed attempts to reconnect, as long as there is a run to reconnect for."""
-        self._away_until_s = time.monotonic() + AWAY_S
-        backoff_s = _FIRST_BACKOFF_S
-        yield self._jitter.uniform(backoff_s / 2, backoff_s)
+        backoff_ns = _FIRST_BACKOFF_NS
+        yield self._jitter.randint(backoff_ns // 2, backoff_ns)
         while self.may_go_on():
-            backoff_s = min(2 * backoff_s, _LONGEST_BACKOFF_S)
-            yield self._jitter.uniform(backoff_s / 2, backoff_s)
+            backoff_ns = min(2 * backoff_ns, _LONGEST_BACKOFF_NS)
+            yield self._jitter.randint(backoff_ns // 2, backoff_ns)
 
-    def _note_failed_attempt(self, error: ServerError) -> None:
-        if time.monotonic() > self._away_until_s:
-            raise ServerError(f"the server stayed away for {AWAY_S:g} s: {error}", error.sqlstate)
+
+async def _finished(value: Any) -> None:
+    """Wait for what an asynchronous connection's method gave; a plain one's is finished already."""
+    if inspect.isawaitable(value):
+        await value

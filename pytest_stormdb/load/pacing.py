@@ -10,8 +10,8 @@ from itertools import chain, repeat
 
 from .plan import LoadPlan, Stage
 
-_LONGEST_ATTENTION_NS = 100_000
-_ATTENTION_SHARE = 0.1
+_LONGEST_SPIN_NS = 100_000
+_SPIN_SHARE = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,14 +111,14 @@ def poisson_gaps(seed: int) -> Iterator[float]:
         yield -log1p(-draw())
 
 
-def attention_ns(plan: LoadPlan, cpus: int) -> int:
+def spin_ns(plan: LoadPlan, cpus: int) -> int:
     """How long before its arrival an idle worker of an open loop stops sleeping and watches the clock.
 
     A sleeper wakes some 50 us late, with cold caches; watching costs CPU time that the server may need. So it is at
     most 100 us, and less where all arrivals together would take more than a tenth of the machine.
     """
     rates = [plan.rate_per_s or 0.0] + [max(stage.begin, stage.end) for stage in plan.stages if stage.kind == "rate"]
-    return min(_LONGEST_ATTENTION_NS, int(_ATTENTION_SHARE * cpus * 1e9 / max(rates))) if max(rates) else 0
+    return min(_LONGEST_SPIN_NS, int(_SPIN_SHARE * cpus * 1e9 / max(rates))) if max(rates) else 0
 
 
 def stage_starts_ns(plan: LoadPlan) -> tuple[int, ...]:

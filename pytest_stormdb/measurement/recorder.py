@@ -6,10 +6,14 @@ import math
 from array import array
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from ..errors import WorkloadError
 from .histogram import Histogram
-from .sample import Failure, Sample
+from .sample import Failure, Sample, as_plain
+
+MOST_METADATA = 5
+"""Of how many failed results with the same code the metadata is kept."""
 
 
 @dataclass(slots=True)
@@ -58,13 +62,18 @@ class Tally:
     retries: int = 0
     rows: int = 0
     errors: dict[str, tuple[int, str]] = field(default_factory=dict)
+    error_metadata: dict[str, list[Any]] = field(default_factory=dict)
     is_part: bool = False
 
     def fail(self, failure: Failure, count: int = 1) -> None:
-        """Count a failure under its code; the first example stays."""
+        """Count a failure under its code; the first example stays, and the metadata of the first few."""
         self.failures += count
         seen, example = self.errors.get(failure.code, (0, failure.example))
         self.errors[failure.code] = (seen + count, example)
+        if failure.metadata:
+            kept = self.error_metadata.setdefault(failure.code, [])
+            if len(kept) < MOST_METADATA:
+                kept.append(as_plain(failure.metadata))
 
     def merge(self, other: Tally) -> None:
         """Add what ``other`` counted."""
@@ -78,6 +87,9 @@ class Tally:
         self.is_part = self.is_part or other.is_part
         for code, (count, example) in other.errors.items():
             self.fail(Failure(code, example), count)
+        for code, examples in other.error_metadata.items():
+            kept = self.error_metadata.setdefault(code, [])
+            kept += examples[: MOST_METADATA - len(kept)]
 
 
 class Buffers:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, NamedTuple
+
+MAX_EXAMPLE_CHARS = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,7 +16,8 @@ class OperationResult:
     """What a workload may return to say more than "it worked"; the framework measures the duration.
 
     ``operation`` names the operation this counts for (default: the function that returned it),
-    ``rows_affected`` adds to that operation's rows. A list of results, from a batch, counts each.
+    ``rows_affected`` adds to that operation's rows. ``metadata`` of the first few failed results is kept in the run
+    record, beside their ``error``. A list of results, from a batch, counts each.
     """
 
     success: bool = True
@@ -45,7 +50,28 @@ class Sample(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why a call failed: ``code`` is an SQLSTATE, ``timeout``, or the exception's type; ``example`` its text."""
+    """Why a call failed: ``code`` is an SQLSTATE, ``timeout``, or the exception's type; ``example`` its text;
+    ``metadata`` what the workload said of it."""
 
     code: str
     example: str
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+def as_plain(value: object, depth: int = 4) -> Any:
+    """A value of the workload's as JSON can hold it, and in bounds: anything else becomes its ``repr``.
+
+    Texts keep their first 500 characters, containers their first 20 items, down to four levels.
+    """
+    if value is None or isinstance(value, bool | int) or (isinstance(value, float) and math.isfinite(value)):
+        return value
+    if isinstance(value, str):
+        return value[:MAX_EXAMPLE_CHARS]
+    if depth and isinstance(value, Mapping):
+        return {str(key)[:MAX_EXAMPLE_CHARS]: as_plain(each, depth - 1) for key, each in islice(value.items(), 20)}
+    if depth and isinstance(value, list | tuple):
+        return [as_plain(each, depth - 1) for each in value[:20]]
+    try:
+        return repr(value)[:MAX_EXAMPLE_CHARS]
+    except Exception:
+        return f"<{type(value).__name__}>"

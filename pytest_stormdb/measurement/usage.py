@@ -16,11 +16,13 @@ _SCHEDSTAT = Path("/proc/thread-self/schedstat")
 
 @dataclass(slots=True)
 class GroupUsage:
-    """How a host of workers fared while the run was measured: its own CPU time and what kept it waiting.
+    """What workers that share a process used while the run was measured, and what kept them waiting.
 
-    ``wait_ns`` is the time it was ready to run but had no CPU, ``preemptions`` how often it lost its CPU and
-    ``yields`` how often it gave it away, ``wake_lag`` how late idle workers of an open loop came to an arrival,
-    ``pause_ns`` what the ``workers`` of a closed loop spent between their ``calls``, thinking not included.
+    ``cpu_ns`` is the process's CPU time over ``wall_ns``; ``wait_ns`` the time in which it was ready to run but had no
+    CPU, ``preemptions`` how often it lost its CPU, ``yields`` how often it gave its CPU away; ``gc_max_ns`` and
+    ``gc_total_ns`` the longest garbage collection and all of them. ``wake_lag`` is how late idle workers of an open
+    loop came to an arrival, ``pause_ns`` what the ``workers`` of a closed loop spent between their ``calls``, think
+    time not included.
     """
 
     workers: int = 1
@@ -38,8 +40,8 @@ class GroupUsage:
 
 
 class SchedulerUsage(NamedTuple):
-    """What a thread had to bear: time it was ready but had no CPU (ns, Linux only), how often it lost its CPU, and
-    how often it gave it away."""
+    """How the kernel scheduled a thread: the time it was ready but had no CPU (ns, Linux only), how often it lost its
+    CPU (involuntary context switches), and how often it gave it away (voluntary ones)."""
 
     wait_ns: int = 0
     preemptions: int = 0
@@ -51,7 +53,7 @@ class SchedulerUsage(NamedTuple):
 
 
 def scheduler_usage() -> SchedulerUsage:
-    """That of the calling thread since it began; where the system counts by process only, of the process."""
+    """The calling thread's since it began; the process's where the system does not count by thread."""
     try:
         wait_ns = int(_SCHEDSTAT.read_text().split()[1])
     except (OSError, IndexError):
@@ -65,7 +67,7 @@ def scheduler_usage() -> SchedulerUsage:
 
 
 class UsageMeter:
-    """What the host itself used between ``start`` and ``read``."""
+    """Measures what this process uses between ``start`` and ``read``."""
 
     def __init__(self) -> None:
         self._gc_started_ns = 0

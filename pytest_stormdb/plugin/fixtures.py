@@ -131,14 +131,14 @@ def worker_fixture(function: Callable[..., Any]) -> Any:
     """
 
     @functools.wraps(function)
-    def recipe(**arguments: Any) -> Any:
-        from ..workload.contract import Recipe
+    def described(**arguments: Any) -> Any:
+        from ..workload.contract import WorkerFixture
 
-        return Recipe(function, arguments)
+        return WorkerFixture(function, arguments)
 
-    del recipe.__wrapped__
+    del described.__wrapped__
     parameters: Mapping[str, inspect.Parameter] = inspect.signature(function).parameters
-    recipe.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+    described.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
         [inspect.Parameter(name, _POSITIONAL) for name in parameters]
     )
-    return pytest.fixture(recipe)
+    return pytest.fixture(described)

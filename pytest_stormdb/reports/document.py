@@ -136,7 +136,7 @@ def _operation(figures: OperationStatistics) -> dict[str, Any]:
         "lag": _latency(figures.lag),
         "failed": _latency(Latency(tally.failed)),
         "errors": [
-            {"code": code, "count": count, "example": example}
+            {"code": code, "count": count, "example": example, "metadata": tally.error_metadata.get(code, [])}
             for code, (count, example) in sorted(tally.errors.items(), key=lambda item: -item[1][0])
         ],
         "overflow": tally.service.overflow,

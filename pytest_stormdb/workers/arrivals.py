@@ -34,7 +34,7 @@ _COUNTED_SINGLY = 100_000
 
 
 class ArrivalQueue(Protocol):
-    """What the crew and its workers need of a queue."""
+    """What a launcher and its workers need of a queue."""
 
     def feed(self) -> None:
         """In the parent, several times a second: see that there is something to claim."""
@@ -46,7 +46,10 @@ class ArrivalQueue(Protocol):
         """
 
     def only_claim(self) -> None:
-        """In a host that was forked: leave the feeding to the parent."""
+        """In a process that was forked: leave the feeding to the parent."""
+
+    def is_fed(self) -> bool:
+        """In the parent: whether nothing is left to be fed."""
 
     def unclaimed_before(self, offset_ns: float) -> int:
         """In the parent, at the end: how many arrivals were due before ``offset_ns`` and claimed by nobody."""
@@ -55,13 +58,13 @@ class ArrivalQueue(Protocol):
         """Give everything back."""
 
 
-def make_arrivals(plan: LoadPlan) -> ArrivalQueue:
+def make_arrivals(plan: LoadPlan, *, between_processes: bool = CAN_FORK) -> ArrivalQueue:
     """The queue of an open plan."""
     schedule = make_schedule(plan)
     starts = schedule.starts_ns()
     if plan.iterations is not None:
         starts = _until_measured(starts, plan.warmup_ns, plan.iterations * plan.workers)
-    return PipedArrivalQueue(schedule, starts) if CAN_FORK else LocalArrivalQueue(schedule, starts)
+    return PipedArrivalQueue(schedule, starts) if between_processes else LocalArrivalQueue(schedule, starts)
 
 
 def _until_measured(starts: Iterator[int], measured_from_ns: int, count: int) -> Iterator[int]:
@@ -115,6 +118,12 @@ class PipedArrivalQueue:
     def only_claim(self) -> None:
         self._writer.close()
 
+    def is_fed(self) -> bool:
+        """In the parent: whether nothing is left to be fed."""
+
+    def is_fed(self) -> bool:
+        return self._writer.closed
+
     def unclaimed_before(self, offset_ns: float) -> int:
         self._writer.close()
         left = array("q", self._reader.readall() + self._pending)
@@ -142,6 +151,12 @@ class LocalArrivalQueue:
 
     def only_claim(self) -> None:
         """Nobody else feeds."""
+
+    def is_fed(self) -> bool:
+        """In the parent: whether nothing is left to be fed."""
+
+    def is_fed(self) -> bool:
+        return True
 
     def unclaimed_before(self, offset_ns: float) -> int:
         return _count_before(offset_ns, self._starts, self._schedule)

@@ -1,4 +1,4 @@
-"""Everything that a crew brings home, and how it grows."""
+"""Everything that the workers of a run sent, and how it is added up."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .messages import (
     IntervalCounts,
 )
 
-_MOST_KEPT_BYTES = 16 << 20
+MOST_KEPT_BYTES = 16 << 20
 
 
 @dataclass(slots=True)
@@ -26,9 +26,11 @@ class Collected:
 
     What workers send is kept while they run, as far as memory goes, and added up at the end, or when somebody asks: the
     CPU time that it takes would be missing where the load is generated, once a second and all at once.
+    ``kept_bytes`` never exceeds ``most_kept_bytes``.
     """
 
     by_stage: bool = False
+    most_kept_bytes: int = MOST_KEPT_BYTES
     whole: Snapshot = field(default_factory=Snapshot)
     intervals: dict[int, Snapshot] = field(default_factory=dict)
     stages: dict[int, Snapshot] = field(default_factory=dict)
@@ -36,21 +38,21 @@ class Collected:
     interruption: Interruption | None = None
     broken: list[Broken] = field(default_factory=list)
     lost: list[WorkerLost] = field(default_factory=list)
-    vitals: list[GroupUsage] = field(default_factory=list)
+    usage: list[GroupUsage] = field(default_factory=list)
     elapsed_ns: int = 0
     stopped_ns: int | None = None
     signal: str | None = None
     dropped: int = 0
     _kept: deque[IntervalCounts] = field(default_factory=deque)
-    _kept_bytes: int = 0
+    kept_bytes: int = 0
 
     def add(self, message: IntervalCounts) -> None:
         """Take in what a worker recorded; nothing of it is of the warm-up."""
         if message.interval < 0:
             return
         self._kept.append(message)
-        self._kept_bytes += len(message.packed)
-        while self._kept_bytes > _MOST_KEPT_BYTES:
+        self.kept_bytes += len(message.packed)
+        while self.kept_bytes > self.most_kept_bytes:
             self._add_up_oldest()
 
     def so_far(self) -> Snapshot:
@@ -61,7 +63,7 @@ class Collected:
 
     def _add_up_oldest(self) -> None:
         message = self._kept.popleft()
-        self._kept_bytes -= len(message.packed)
+        self.kept_bytes -= len(message.packed)
         snapshot: Snapshot = pickle.loads(message.packed)  # noqa: S301 - from a child of ours
         self.whole.merge(snapshot)
         self.intervals.setdefault(message.interval, Snapshot()).merge(snapshot)

@@ -1,4 +1,4 @@
-"""The one word of memory that all workers of a run share: until when they may start an iteration."""
+"""The one word of memory that all workers on this machine share: until when they may start an iteration."""
 
 from __future__ import annotations
 
@@ -13,15 +13,19 @@ class Deadline:
 
     def __init__(self) -> None:
         self._memory = mmap.mmap(-1, 8)
+        self._is_stopped = False
         self.words = memoryview(self._memory).cast("Q")
         self.words[DEADLINE] = FOREVER_NS
 
-    def set_deadline(self, deadline_ns: int) -> None:
-        """No iteration starts at or after this instant."""
+    def set(self, deadline_ns: int) -> None:
+        """No iteration starts at or after this instant; what was stopped stays so."""
         self.words[DEADLINE] = deadline_ns
+        if self._is_stopped:  # perhaps by a signal since this call began
+            self.words[DEADLINE] = 0
 
     def stop(self) -> None:
         """No iteration starts any more."""
+        self._is_stopped = True
         self.words[DEADLINE] = 0
 
     @property

@@ -1,4 +1,4 @@
-"""What a worker prints, logs and warns of is carried to the parent, where pytest captures it: both ends of the way."""
+"""What a worker prints, logs and warns of is sent to the parent, where pytest captures it: both ends of the way."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, TextIO
 
 from ..telemetry.logs import context
-from ..workload.contract import CURRENT
+from ..workload.contract import CURRENT_WORKER
 from .messages import (
     Logged,
     Message,
@@ -23,26 +23,26 @@ from .messages import (
 
 _FLUSH_CHARS = 8192
 MOST_CHARS = 1 << 20
-"""How much of a stream is carried. A function that prints does so a million times."""
+"""How much of a stream is sent. A function that prints does so a million times."""
 
 
 @contextlib.contextmanager
-def carried_over(send: Callable[[Message], None], workload: str) -> Iterator[None]:
-    """Carry text, log records and warnings of this process over to the parent."""
-    out, err = Carrier("stdout", send), Carrier("stderr", send)
+def forwarded(send: Callable[[Message], None], workload: str) -> Iterator[None]:
+    """Send text, log records and warnings of this process to the parent."""
+    out, err = ForwardedStream("stdout", send), ForwardedStream("stderr", send)
     root = logging.getLogger()
-    root.handlers = [_LogCarrier(send, workload)]
+    root.handlers = [_ForwardedLog(send, workload)]
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), warnings.catch_warnings():
-        warnings.showwarning = _warning_carrier(send)
+        warnings.showwarning = _forwarded_warning(send)
         try:
             yield
         finally:
-            out.end()
-            err.end()
+            out.finish()
+            err.finish()
 
 
-def carry(message: Message) -> None:
-    """Let what a worker printed, logged or warned of happen here."""
+def replay(message: Message) -> None:
+    """Print, log or warn here what a worker sent."""
     match message:
         case Printed():
             (sys.stdout if message.stream == "stdout" else sys.stderr).write(message.text)
@@ -54,7 +54,7 @@ def carry(message: Message) -> None:
             warnings.warn_explicit(message.message, None, message.filename, message.lineno)
 
 
-class Carrier(io.TextIOBase):
+class ForwardedStream(io.TextIOBase):
     """A text stream whose content is sent to the parent block by block, up to a limit; the rest is counted."""
 
     def __init__(self, stream: str, send: Callable[[Message], None]) -> None:
@@ -95,7 +95,7 @@ class Carrier(io.TextIOBase):
         if text:
             self._send(Printed(self._stream, text))
 
-    def end(self) -> None:
+    def finish(self) -> None:
         """Send what is left, and say how much was not sent."""
         self.flush()
         if self._dropped:
@@ -103,16 +103,16 @@ class Carrier(io.TextIOBase):
             self._send(Printed(self._stream, note))
 
 
-class _LogCarrier(logging.Handler):
+class _ForwardedLog(logging.Handler):
     """Sends records to the parent, formatted, since their arguments may not survive the way."""
 
     def __init__(self, send: Callable[[Message], None], workload: str) -> None:
         super().__init__()
-        self._carry = send
+        self._forward = send
         self._workload = workload
 
     def emit(self, record: logging.LogRecord) -> None:
-        worker = CURRENT.get()
+        worker = CURRENT_WORKER.get()
         origin = (worker.id, worker.current_operation) if worker is not None else (None, None)
         vars(record).update(context(self._workload, *origin))
         try:
@@ -120,12 +120,12 @@ class _LogCarrier(logging.Handler):
             if record.exc_info:
                 record.exc_text = record.exc_text or logging.Formatter().formatException(record.exc_info)
                 record.exc_info = None
-            self._carry(Logged(record))
+            self._forward(Logged(record))
         except Exception:
             self.handleError(record)
 
 
-def _warning_carrier(send: Callable[[Message], None]) -> Any:
+def _forwarded_warning(send: Callable[[Message], None]) -> Any:
     def show(
         message: Warning | str,
         category: type[Warning],

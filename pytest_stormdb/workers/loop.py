@@ -1,39 +1,33 @@
 """The worker's loop: take a turn, call, note the time; everything else happens between the turns.
 
-``run`` drives the agenda's turns in a thread and ``run_async`` in an asyncio task; the two differ in ``await`` only.
-Between the two timestamps of an iteration stands the call and nothing else. A sample is one ``array.append``; drawing
-the operation, checking the connection, settling what the call came to, and letting go of what it returned happen
-outside.
+``run`` drives the turns in a thread and ``run_async`` in an asyncio task; the two differ in ``await`` only. Between
+the two timestamps of an iteration stands the call and nothing else. A sample is one ``array.append``; drawing the
+operation, checking the connection, counting what the call came to, and letting go of what it returned happen outside.
 """
 
 from __future__ import annotations
 
 import asyncio
 import random
-import time
 from bisect import bisect
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from itertools import accumulate
-from time import perf_counter_ns
-from typing import Any
+from typing import Any, TypeVar
 
-from ..database.connection import NoConnection, WorkerConnection
+from ..database.connection import NoConnection
 from ..errors import ServerError
-from ..load.pacing import attention_ns
 from ..load.plan import LoadPlan
-from ..measurement.machine import cpus
+from ..measurement.clock import Clock, sleep_for_ns
 from ..measurement.recorder import Buffers, Recorder
 from ..measurement.sample import Failure, OperationResult, Sample
 from ..workload.contract import Worker, Workload, failure_of
-from .arrivals import ArrivalQueue
-from .deadline import Deadline
-from .layout import layout
 from .messages import FirstFailure, Interruption, Message
 from .turns import Turns
 
+T = TypeVar("T")
 _RETRYABLE = frozenset({"40001", "40P01"})
-_BACKOFF_S = 0.001
-_LONGEST_BACKOFF_S = 0.1
+_BACKOFF_NS = 1_000_000
+_LONGEST_BACKOFF_NS = 100_000_000
 
 
 class IterationTimeout(BaseException):
@@ -45,7 +39,7 @@ class Interrupted(Exception):  # noqa: N818 - not an error: the workload's own w
 
 
 class Failed:
-    """What a call that raised is replaced by; a returned value like any other, for the code that settles it."""
+    """What a call that raised is replaced by; a returned value like any other, for the code that counts it."""
 
     __slots__ = ("error",)
 
@@ -53,9 +47,22 @@ class Failed:
         self.error = error
 
 
+def run_sync(coroutine: Coroutine[Any, Any, T]) -> T:
+    """The result of a coroutine that waits for nothing: how code shared with tasks runs in a thread."""
+    try:
+        coroutine.send(None)
+    except StopIteration as stop:
+        result: T = stop.value
+        return result
+    raise AssertionError("waited where nothing waits")
+
+
 class Loop:
-    """One worker's iterations, from the first turn to the last. ``overdue`` is the iteration that outlived
-    its timeout, set by the watch."""
+    """One worker's iterations, from the first turn to the last.
+
+    ``calls`` are the workload's operations, bound. ``overdue`` is the iteration that outlived its timeout, set by
+    whoever watches it. ``spin_ns``: how long before its arrival an idle worker stops sleeping.
+    """
 
     def __init__(
         self,
@@ -64,129 +71,120 @@ class Loop:
         plan: LoadPlan,
         worker: Worker,
         recorder: Recorder,
-        line: WorkerConnection | NoConnection,
-        board: Deadline,
-        arrivals: ArrivalQueue | None,
+        connection: NoConnection,
+        turns: Turns,
+        draws: random.Random,
         send: Callable[[Message], None],
+        clock: Clock,
+        spin_ns: int = 0,
     ) -> None:
         self.worker = worker
+        self.turns = turns
         self.overdue = -1
         self.calls: list[Callable[[], Any]] = []
-        self._draws = random.Random(f"plan:{plan.seed}:{worker.id}")
-        self.agenda = Turns(
-            worker=worker,
-            plan=plan,
-            recorder=recorder,
-            board=board,
-            arrivals=arrivals,
-            send=send,
-            draws=self._draws,
-        )
+        self._draws = draws
         self._workload = workload
         self._plan = plan
         self._recorder = recorder
-        self._line = line
-        self._board = board
+        self._connection = connection
         self._send = send
+        self._clock = clock
+        self._spin_ns = spin_ns
         self._weights = list(accumulate(operation.weight for operation in workload.operations))
         self._explained = False
         self._retries = 0
-        # None where workers share an interpreter: one that watches the clock would hold up the others.
-        is_alone = len(layout(plan, is_async=False)) == plan.workers
-        self._attention_ns = attention_ns(plan, cpus()) if is_alone else 0
         self._jitter = random.Random()  # apart from the draws: how often a try is repeated is chance
 
     # -- driving -----------------------------------------------------------------------------------------------
 
     def run(self, start_ns: int) -> None:
         """Drive the turns in this thread. Raises Interrupted, or ServerError when the server stays away."""
-        worker, line, plan = self.worker, self._line, self._plan
+        worker, connection, plan, now_ns = self.worker, self._connection, self._plan, self._clock.now_ns
         is_open, retries = plan.is_open, plan.retries
-        name, call, buffers = self._first()
+        name, call, buffers = self._operation(0)
         mixed = len(self.calls) > 1
         state = None
-        for turn in self.agenda.turns(start_ns):
+        for turn in self.turns.turns(start_ns):
             if turn < 0:
-                _sleep_until(-turn, self._attention_ns)
+                self._clock.sleep_until_ns(-turn, self._spin_ns)
                 continue
             if mixed:
                 name, call, buffers = self._draw()
             if retries:
                 state = worker.rng.getstate()
             worker.iteration += 1
-            started = perf_counter_ns()
+            started = now_ns()
             try:
                 value = call()
             except BaseException as error:
-                value = self._retry(call, error, state) if retries else Failed(error)
-            finished = perf_counter_ns()
-            if value is None and not self._retries and line.is_clean() and self.overdue != worker.iteration:
+                value = run_sync(self._retry(call, error, state)) if retries else Failed(error)
+            finished = now_ns()
+            if value is None and not self._retries and connection.is_clean() and self.overdue != worker.iteration:
                 buffers.service.append(finished - started)
                 if is_open:
                     buffers.response.append(finished - turn)
                     buffers.lag.append(started - turn)
                 continue
-            self._settle(Sample(name, turn if is_open else started, started, finished), value)
+            self._count(Sample(name, turn if is_open else started, started, finished), value)
             value = None  # what the call returned is let go of here, and not within the next call's time
             if self.overdue == worker.iteration:
-                line.absorb_cancel()
-            if not line.is_clean():
-                self.agenda.waiting = True
-                self._recorder.reconnects += line.mend()
-                self.agenda.waiting = False
+                connection.await_cancel()
+            if not connection.is_clean():
+                run_sync(self._repair())
 
-    async def run_async(self, start_ns: int, sleep_until: Callable[[int], Any]) -> None:
+    async def run_async(self, start_ns: int) -> None:
         """Drive the turns in this task; the twin of ``run``."""
-        worker, line, plan = self.worker, self._line, self._plan
+        worker, connection, plan, now_ns = self.worker, self._connection, self._plan, self._clock.now_ns
         is_open, retries = plan.is_open, plan.retries
-        name, call, buffers = self._first()
+        name, call, buffers = self._operation(0)
         mixed = len(self.calls) > 1
         state = None
-        for turn in self.agenda.turns(start_ns):
+        for turn in self.turns.turns(start_ns):
             if turn < 0:
-                await sleep_until(-turn)
+                await self._clock.sleep_until_ns_async(-turn)
                 continue
             if mixed:
                 name, call, buffers = self._draw()
             if retries:
                 state = worker.rng.getstate()
             worker.iteration += 1
-            started = perf_counter_ns()
+            started = now_ns()
             try:
                 value = await call()
             except BaseException as error:
-                value = await self._retry_async(call, error, state) if retries else Failed(error)
-            finished = perf_counter_ns()
-            if value is None and not self._retries and line.is_clean() and self.overdue != worker.iteration:
+                value = await self._retry(call, error, state) if retries else Failed(error)
+            finished = now_ns()
+            if value is None and not self._retries and connection.is_clean() and self.overdue != worker.iteration:
                 buffers.service.append(finished - started)
                 if is_open:
                     buffers.response.append(finished - turn)
                     buffers.lag.append(started - turn)
                 continue
-            self._settle(Sample(name, turn if is_open else started, started, finished), value)
+            self._count(Sample(name, turn if is_open else started, started, finished), value)
             value = None  # what the call returned is let go of here, and not within the next call's time
             if self.overdue == worker.iteration:
                 _forget_cancel()
-            if not line.is_clean():
-                self.agenda.waiting = True
-                self._recorder.reconnects += await line.mend_async()
-                self.agenda.waiting = False
-
-    def _first(self) -> tuple[str, Callable[[], Any], Buffers]:
-        name = self.worker._operation = self._workload.operations[0].name
-        return name, self.calls[0], self._recorder.buffers(name)
+            if not connection.is_clean():
+                await self._repair()
 
     def _draw(self) -> tuple[str, Callable[[], Any], Buffers]:
         """The next operation of the mix, by weight, from a stream of its own."""
-        index = bisect(self._weights, self._draws.random() * self._weights[-1])
-        name = self.worker._operation = self._workload.operations[index].name
+        return self._operation(bisect(self._weights, self._draws.random() * self._weights[-1]))
+
+    def _operation(self, index: int) -> tuple[str, Callable[[], Any], Buffers]:
+        name = self.worker.current_operation = self._workload.operations[index].name
         return name, self.calls[index], self._recorder.buffers(name)
 
-    # -- outcomes ----------------------------------------------------------------------------------------------
+    async def _repair(self) -> None:
+        self.turns.is_waiting = True
+        self._recorder.reconnects += await self._connection.repair()
+        self.turns.is_waiting = False
 
-    def _settle(self, sample: Sample, value: object) -> None:
+    # -- counting ----------------------------------------------------------------------------------------------
+
+    def _count(self, sample: Sample, value: object) -> None:
         """Count what a call came to: a success, the results it returned, or a failure."""
-        self.agenda.leave_if_orphaned()
+        self.turns.leave_if_forked()
         if self._retries:
             self._recorder.tally(sample.operation).retries += self._retries
             self._retries = 0
@@ -194,8 +192,8 @@ class Loop:
             self._fail(sample, value.error)
         elif self.overdue == self.worker.iteration:
             self._recorder.record_failure(sample, self._timeout("it ended by itself after that"))
-        elif not self._line.is_clean():
-            self._recorder.record_failure(sample, self._line.complaint())
+        elif not self._connection.is_clean():
+            self._recorder.record_failure(sample, self._connection.problem())
         elif isinstance(value, OperationResult):
             self._record_results(sample, [value])
         elif isinstance(value, list) and value and all(isinstance(each, OperationResult) for each in value):
@@ -211,7 +209,7 @@ class Loop:
             if result.success:
                 successes[name] = successes.get(name, 0) + 1
             else:
-                failure = Failure("unsuccessful", result.error or "success=False")
+                failure = Failure("unsuccessful", result.error or "success=False", result.metadata)
                 self._recorder.record_failure(sample._replace(operation=name), failure)
             self._recorder.tally(name).rows += result.rows_affected or 0
         for name, count in successes.items():
@@ -224,48 +222,32 @@ class Loop:
             raise Interrupted
         failure = failure_of(error)
         if isinstance(error, IterationTimeout):
-            self._line.distrust()
+            self._connection.replace_next()
         if isinstance(error, IterationTimeout) or self.overdue == self.worker.iteration:
             failure = self._timeout(failure.example)
         self._recorder.record_failure(sample, failure)
         if not self._explained:
             self._explained = True
             text = self._workload.explain(error)
-            self._send(FirstFailure(self.worker.id, self.worker.iteration, sample.operation, failure.code, text))
+            self._send(FirstFailure(self.worker.id, self.worker.iteration, sample.operation, text))
 
     def _timeout(self, detail: str) -> Failure:
         return Failure("timeout", f"cancelled after {self._plan.timeout_ns / 1e9:g} s: {detail}")
 
     # -- retries -----------------------------------------------------------------------------------------------
 
-    def _retry(self, call: Callable[[], Any], error: BaseException, state: Any) -> Any:
+    async def _retry(self, call: Callable[[], Any], error: BaseException, state: Any) -> Any:
         """Call again after a serialisation failure or a deadlock, with the same random draws."""
+        is_async = self._workload.is_async
         for attempt in range(self._plan.retries):
             if not self._may_retry(error):
                 break
             try:
-                if not self._line.is_clean():
-                    self._recorder.reconnects += self._line.mend()
-                time.sleep(self._backoff_s(attempt))
+                if not self._connection.is_clean():
+                    self._recorder.reconnects += await self._connection.repair()
+                await sleep_for_ns(self._clock, self._backoff_ns(attempt), is_async=is_async)
                 self.worker.rng.setstate(state)
-                return call()
-            except ServerError:
-                raise
-            except BaseException as again:
-                error = again
-        return Failed(error)
-
-    async def _retry_async(self, call: Callable[[], Any], error: BaseException, state: Any) -> Any:
-        """The twin of ``_retry``."""
-        for attempt in range(self._plan.retries):
-            if not self._may_retry(error):
-                break
-            try:
-                if not self._line.is_clean():
-                    self._recorder.reconnects += await self._line.mend_async()
-                await asyncio.sleep(self._backoff_s(attempt))
-                self.worker.rng.setstate(state)
-                return await call()
+                return await call() if is_async else call()
             except ServerError:
                 raise
             except BaseException as again:
@@ -273,24 +255,20 @@ class Loop:
         return Failed(error)
 
     def _may_retry(self, error: BaseException) -> bool:
-        if getattr(error, "sqlstate", None) not in _RETRYABLE or self._board.stopped:
+        if getattr(error, "sqlstate", None) not in _RETRYABLE or self.turns.is_stopped:
             return False
         if self.overdue == self.worker.iteration:
             return False
         self._retries += 1
         return True
 
-    def _backoff_s(self, attempt: int) -> float:
+    def _backoff_ns(self, attempt: int) -> int:
         """Full jitter under a doubling bound."""
-        return self._jitter.uniform(0, min(_LONGEST_BACKOFF_S, _BACKOFF_S * 2**attempt))
+        return self._jitter.randint(0, min(_LONGEST_BACKOFF_NS, _BACKOFF_NS << attempt))
 
 
-def _sleep_until(instant_ns: int, attention_ns: int) -> None:
-    delay_ns = instant_ns - perf_counter_ns() - attention_ns
-    if delay_ns > 0:
-        time.sleep(delay_ns / 1e9)
-    while attention_ns and perf_counter_ns() < instant_ns:
-        pass
+CALLERS = frozenset({Loop.run.__code__, Loop.run_async.__code__, Loop._retry.__code__})
+"""The code that calls the workload; what these frames have called is the workload's."""
 
 
 def _forget_cancel() -> None:

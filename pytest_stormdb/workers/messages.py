@@ -1,4 +1,4 @@
-"""What workers and the parent tell each other: plain data, and nothing else crosses a process boundary."""
+"""What workers and their supervisor tell each other: plain data, and nothing else crosses a process boundary."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from ..measurement.usage import GroupUsage
 
 
 @dataclass(frozen=True, slots=True)
-class Go:
-    """From the parent: everybody is ready; the run starts at this instant of the common clock."""
+class Start:
+    """To workers: everybody is ready; the run starts at this instant of the clock of those who get it."""
 
     start_ns: int
 
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """A worker is connected and has its resources."""
+    """A worker is connected and has its fixtures."""
 
     worker: int
 
@@ -43,7 +43,6 @@ class FirstFailure:
     worker: int
     iteration: int
     operation: str
-    code: str
     text: str
 
 
@@ -57,7 +56,7 @@ class Interruption:
 
 @dataclass(frozen=True, slots=True)
 class Broken:
-    """A worker cannot go on: its connection, a resource or its server is beyond repair."""
+    """A worker cannot go on: its connection, a worker fixture or its server is beyond repair."""
 
     worker: int
     error: StormDBError
@@ -90,17 +89,17 @@ class Warned:
 
 @dataclass(frozen=True, slots=True)
 class WorkerDone:
-    """A worker ended in good order, at this instant."""
+    """A worker's iterations are over, so long after the start of the run, by its own clock."""
 
     worker: int
-    ended_ns: int
+    elapsed_ns: int
 
 
 @dataclass(frozen=True, slots=True)
 class GroupDone:
-    """A host ended in good order."""
+    """Workers that share a process are torn down, and end in good order. It is the last that they say."""
 
-    vitals: GroupUsage
+    usage: GroupUsage
 
 
 Message = (

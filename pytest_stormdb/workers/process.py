@@ -1,4 +1,4 @@
-"""A host that is a process of its own: forked, so that fixtures and assertion rewriting come along; and its end."""
+"""Workers in a process of their own: forked, so that fixtures and assertion rewriting come along; and its end."""
 
 from __future__ import annotations
 
@@ -16,21 +16,22 @@ from multiprocessing.connection import Connection, Pipe
 from typing import Any
 
 from ..errors import WorkloadError
-from .forwarding import carried_over
-from .group import Job, serve
+from .forwarding import forwarded
+from .group import Channel, serve
 from .messages import (
     Broken,
-    Go,
     Message,
     Printed,
+    Start,
 )
+from .runtime import Control, Job
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_TIMERSLACK = 29
 
 
-class PipeOutlet:
-    """The host's end of the pipe to its parent. When the parent is gone, so is the host."""
+class PipeChannel:
+    """The workers' end of the pipe to the supervisor. ``on_parent_lost`` is called when nobody listens any more."""
 
     def __init__(self, connection: Connection[Any, Any], on_parent_lost: Callable[[], None]) -> None:
         self._connection = connection
@@ -53,7 +54,7 @@ class PipeOutlet:
             message = self._connection.recv()
         except (EOFError, OSError):
             return None
-        return message.start_ns if isinstance(message, Go) else None
+        return message.start_ns if isinstance(message, Start) else None
 
 
 def _pickled(message: Message) -> bytes:
@@ -68,8 +69,10 @@ def _pickled(message: Message) -> bytes:
     return data
 
 
-def fork_host(job: Job, ids: Sequence[int], close_in_child: Sequence[Connection[Any, Any]]) -> tuple[int, Any]:
-    """Fork a host for these workers; its process id and the parent's end of its pipe.
+def fork_group(
+    job: Job, control: Control, ids: Sequence[int], close_in_child: Sequence[Connection[Any, Any]]
+) -> tuple[int, Any]:
+    """Fork a process for these workers; its id and the parent's end of its pipe.
 
     ``close_in_child`` are the parent's ends of its siblings' pipes, which it must not keep open.
     """
@@ -90,32 +93,37 @@ def fork_host(job: Job, ids: Sequence[int], close_in_child: Sequence[Connection[
     try:
         for connection in (ours, *close_in_child):
             connection.close()
-        if job.arrivals is not None:
-            job.arrivals.only_claim()
-        _live(job, ids, theirs, parent)
+        if control.arrivals is not None:
+            control.arrivals.only_claim()
+        _live(job, control, ids, theirs, parent)
         status = 0
     finally:
         os._exit(status)
 
 
-def _live(job: Job, ids: Sequence[int], connection: Connection[Any, Any], parent: int) -> None:
+def _live(job: Job, control: Control, ids: Sequence[int], connection: Connection[Any, Any], parent: int) -> None:
     os.setpgid(0, 0)  # whatever the workload forks is found, and ended, by this group
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if sys.platform == "linux":
         _die_with(parent)
         wake_on_time()
-    outlet = PipeOutlet(connection, lambda: os._exit(1))
-    with carried_over(outlet.send, job.workload.name):
-        try:
-            serve(job, ids, outlet)
-        except BaseException as error:
-            what = WorkloadError(f"worker {ids[0]}: {type(error).__name__}: {error}")
-            outlet.send(Broken(ids[0], what, job.workload.explain(error)))
+    channel = PipeChannel(connection, lambda: os._exit(1))
+    with forwarded(channel.send, job.workload.name):
+        serve_or_tell(job, control, ids, channel)
+
+
+def serve_or_tell(job: Job, control: Control, ids: Sequence[int], channel: Channel) -> None:
+    """Serve, and let the supervisor know of an error that no worker can be blamed for."""
+    try:
+        serve(job, control, ids, channel)
+    except BaseException as error:
+        what = WorkloadError(f"worker {ids[0]}: {type(error).__name__}: {error}")
+        channel.send(Broken(ids[0], what, job.workload.explain(error)))
 
 
 def _die_with(parent: int) -> None:
-    """Die when the parent dies; where this cannot be had, the next message that cannot be sent ends the host."""
+    """Die when the parent dies; where this cannot be had, the next message that cannot be sent ends the process."""
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(1)
@@ -130,7 +138,7 @@ _statuses: dict[int, int] = {}
 
 
 def has_exited(pid: int) -> bool:
-    """Whether a host has ended by itself or by a signal; it is reaped, its status kept for ``end_processes``."""
+    """Whether a child has ended by itself or by a signal; it is reaped, its status kept for ``end_processes``."""
     if pid not in _statuses:
         found, status = os.waitpid(pid, os.WNOHANG)
         if found:
@@ -139,9 +147,9 @@ def has_exited(pid: int) -> bool:
 
 
 def end_processes(pids: Iterable[int], patience_s: float) -> list[int]:
-    """Reap hosts and kill all that they started; their wait statuses.
+    """Reap children and kill all that they started; their wait statuses.
 
-    A host that closed its pipe is on its way out: together they get a moment to show their own status.
+    One that closed its pipe is on its way out: together they get a moment to show their own status.
     """
     pids = list(pids)
     deadline_s = time.monotonic() + patience_s

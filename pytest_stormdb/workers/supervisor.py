@@ -1,54 +1,32 @@
-"""The crew of a run, seen from the parent: launch, start together, collect, stop, and find out who died and why."""
+"""A run seen from the parent: launch, start together, collect, stop, and find out which workers were lost and why."""
 
 from __future__ import annotations
 
 import contextlib
-import gc
-import pickle
 import signal
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from multiprocessing.connection import Connection, Pipe, wait
-from time import perf_counter_ns
-from typing import Any, cast
+from dataclasses import dataclass, field
 
 from ..errors import WorkerLost
+from ..load.plan import LoadPlan
+from ..measurement.clock import SYSTEM_CLOCK, Clock
 from ..measurement.recorder import Tick
 from .collected import Collected
-from .forwarding import carry
-from .group import Job, serve
-from .layout import CAN_FORK, layout
-from .messages import (
-    Broken,
-    FirstFailure,
-    Go,
-    GroupDone,
-    Interruption,
-    IntervalCounts,
-    Message,
-    Printed,
-    Ready,
-    WorkerDone,
-)
-from .process import (
-    PipeOutlet,
-    end_processes,
-    fork_host,
-    has_exited,
-    how_it_ended,
-)
+from .forwarding import replay
+from .launcher import Launcher, WorkerGroup
+from .lifecycle import Lifecycle, State
+from .messages import Broken, FirstFailure, GroupDone, Interruption, IntervalCounts, Message, Ready, WorkerDone
 
-_LOOK_S = 0.1
-_READY_S = 30.0
-"""How long a host may take to connect one worker and to set up its resources."""
-_SILENCE_S = 6.0
-"""Beyond the timeout of an iteration, how long a host may say nothing before it counts as hung."""
+_LOOK_NS = 100_000_000
+_READY_NS = 30_000_000_000
+"""How long a group may take to connect one worker and to set up its fixtures."""
+_SILENCE_NS = 6_000_000_000
+"""Beyond the timeout of an iteration, how long a group may say nothing before it counts as hung."""
 _LAST_BREATH_S = 0.5
-"""How long a host whose pipe has closed gets to show its exit status."""
-_LEAVE_S = 2.0
-"""How long a host that has nothing more to do gets to end."""
+"""How long a group whose messages have ended gets to show how it ended."""
+_LEAVE_NS = 2_000_000_000
+"""How long a group that has nothing more to do gets to end."""
 _HEAD_START_NS = 20_000_000
 _HEAD_START_PER_WORKER_NS = 2_000_000
 
@@ -58,235 +36,177 @@ Alongside = Callable[[Callable[[], None]], contextlib.AbstractContextManager[Tic
 
 
 @dataclass(slots=True)
-class _Host:
-    ids: list[int]
-    connection: Connection[Any, Any]
-    pid: int | None
-    heard_s: float
+class _Supervised:
+    """A group as the supervisor knows it."""
+
+    group: WorkerGroup
+    heard_ns: int
     ready: int = 0
-    is_broken: bool = False
-    said_farewell: bool = False
+    lifecycle: Lifecycle = field(default_factory=Lifecycle)
+
+    @property
+    def state(self) -> State:
+        return self.lifecycle.state
 
     @property
     def name(self) -> str:
-        return f"worker {self.ids[0]}" if len(self.ids) == 1 else f"workers {self.ids[0]}..{self.ids[-1]}"
+        ids = self.group.ids
+        return f"worker {ids[0]}" if len(ids) == 1 else f"workers {ids[0]}..{ids[-1]}"
 
 
 class Supervisor:
-    """The hosts of one run. ``run`` may be called once."""
+    """The workers of one run. ``run`` may be called once."""
 
-    def __init__(self, job: Job, alongside: Alongside) -> None:
-        self._job = job
+    def __init__(self, launcher: Launcher, plan: LoadPlan, alongside: Alongside, clock: Clock = SYSTEM_CLOCK) -> None:
+        self._launcher = launcher
+        self._plan = plan
         self._alongside = alongside
+        self._clock = clock
         self._tick: Tick = lambda so_far: None
-        self._hosts: list[_Host] = []
+        self._supervised: dict[WorkerGroup, _Supervised] = {}
+        self._looked_ns = 0
         self._measured_from_ns: int | None = None
-        self._ended_ns = 0
-        self._dismissed = False
-        self._outcome = Collected(by_stage=bool(job.plan.stages))
+        self._elapsed_ns = 0
+        self._collected = Collected(by_stage=bool(plan.stages))
 
     def run(self) -> Collected:
-        """Launch, start, collect. Whatever happens, no host outlives this call."""
+        """Launch, start, collect. Whatever happens, no worker outlives this call."""
         try:
             with _signals(self._on_signal):
-                self._launch()
-                self._collect(self._is_decided, _READY_S)
+                for group in self._launcher.launch():
+                    self._supervised[group] = _Supervised(group, self._clock.now_ns())
+                self._collect(_READY_NS, self._is_decided)
                 if self._all_ready():
                     with self._alongside(self.stop) as self._tick:
                         self._start()
-                        self._collect_rest(self._job.plan.timeout_ns / 1e9 + _SILENCE_S)
+                        self._collect(self._plan.timeout_ns + _SILENCE_NS)
                 else:
                     self._dismiss()
-                    self._collect_rest(_LEAVE_S)
+                    self._collect(_LEAVE_NS)
                 self._conclude()
         finally:
-            self._end()
-        return self._outcome
+            self._launcher.close()
+        return self._collected
 
     def stop(self) -> None:
         """Let no iteration start any more; those in flight are awaited."""
-        if self._outcome.stopped_ns is None:
-            self._outcome.stopped_ns = perf_counter_ns()
-        self._job.board.stop()
+        if self._collected.stopped_ns is None:
+            self._collected.stopped_ns = self._clock.now_ns()
+        self._launcher.stop()
 
-    # -- launch ------------------------------------------------------------------------------------------------
-
-    def _launch(self) -> None:
-        with _frozen_heap():
-            for ids in layout(self._job.plan, is_async=self._job.workload.is_async):
-                self._hosts.append(self._fork(ids) if CAN_FORK else self._start_thread(ids))
-
-    def _fork(self, ids: list[int]) -> _Host:
-        pid, connection = fork_host(self._job, ids, [host.connection for host in self._hosts])
-        return _Host(ids, connection, pid, time.monotonic())
-
-    def _start_thread(self, ids: list[int]) -> _Host:
-        ours, theirs = Pipe()
-        outlet = PipeOutlet(theirs, lambda: None)
-
-        def live() -> None:
-            serve(self._job, ids, outlet)
-            theirs.close()
-
-        threading.Thread(target=live, daemon=True).start()
-        return _Host(ids, ours, None, time.monotonic())
+    # -- start -------------------------------------------------------------------------------------------------
 
     def _is_decided(self) -> bool:
         """Whether the run can start, or never will."""
-        outcome = self._outcome
-        return self._all_ready() or bool(outcome.broken or outcome.lost) or self._job.board.stopped
+        return self._all_ready() or self._collected.stopped_ns is not None
 
     def _all_ready(self) -> bool:
-        outcome = self._outcome
-        ready = sum(host.ready for host in self._hosts) == self._job.plan.workers
-        return ready and not (outcome.broken or outcome.lost or self._job.board.stopped)
+        are_ready = all(each.state is State.READY for each in self._supervised.values())
+        return are_ready and self._collected.stopped_ns is None
 
     def _start(self) -> None:
-        plan, board = self._job.plan, self._job.board
-        self._feed()
-        start_ns = perf_counter_ns() + max(_HEAD_START_NS, plan.workers * _HEAD_START_PER_WORKER_NS)
-        self._measured_from_ns = start_ns + plan.warmup_ns
-        if plan.duration_ns is not None:
-            board.set_deadline(self._measured_from_ns + plan.duration_ns)
-        if self._outcome.signal is not None:  # it came since we looked
-            board.stop()
-        self._tell(Go(start_ns))
+        delay_ns = max(_HEAD_START_NS, self._plan.workers * _HEAD_START_PER_WORKER_NS)
+        self._enter(State.RUNNING)
+        self._measured_from_ns = self._clock.now_ns() + delay_ns + self._plan.warmup_ns
+        self._launcher.start(delay_ns)
 
     def _dismiss(self) -> None:
         """There will be no start: what is set up is torn down."""
-        self._dismissed = True
-        self._tell(None)
+        self._enter(State.DISMISSED)
+        self._launcher.dismiss()
 
-    def _tell(self, message: Go | None) -> None:
-        for host in self._hosts:
-            host.heard_s = time.monotonic()
-            with contextlib.suppress(OSError):
-                host.connection.send(message)
+    def _enter(self, state: State) -> None:
+        for each in self._supervised.values():
+            each.heard_ns = self._clock.now_ns()
+            each.lifecycle.enter(state)
 
     # -- collect -----------------------------------------------------------------------------------------------
 
-    def _collect_rest(self, limit_s: float) -> None:
-        self._collect(lambda: False, limit_s)
+    def _collect(self, silence_ns: int, until: Callable[[], bool] = lambda: False) -> None:
+        """Take what the groups send until they are gone, or something else is the case."""
+        while not all(each.lifecycle.is_over for each in self._supervised.values()) and not until():
+            for group, message in self._launcher.receive(_LOOK_NS / 1e9):
+                self._take(self._supervised[group], message)
+            if self._clock.now_ns() - self._looked_ns >= _LOOK_NS:
+                self._looked_ns = self._clock.now_ns()
+                for each in self._supervised.values():
+                    self._look_after(each, silence_ns)
+                self._tick(self._collected.so_far)
 
-    def _collect(self, until: Callable[[], bool], limit_s: float) -> None:
-        """Take what the hosts send until they are gone, or something else is the case."""
-        looked_s = 0.0
-        while (live := [host for host in self._hosts if not host.connection.closed]) and not until():
-            self._feed()
-            by_connection = {host.connection: host for host in live}
-            for connection in wait(list(by_connection), timeout=_LOOK_S):
-                self._receive(by_connection[cast("Connection[Any, Any]", connection)])
-            if time.monotonic() - looked_s >= _LOOK_S:
-                looked_s = time.monotonic()
-                for host in live:
-                    self._look_after(host, limit_s)
-                self._tick(self._outcome.so_far)
+    def _look_after(self, each: _Supervised, silence_ns: int) -> None:
+        """A group that has gone, or that hangs, sends no more; a process that it started may keep its pipe open.
 
-    def _receive(self, host: _Host) -> None:
-        try:
-            data = host.connection.recv_bytes()
-        except (EOFError, OSError):
-            self._part_with(host)
-            return
-        host.heard_s = time.monotonic()
-        try:
-            message = pickle.loads(data)  # noqa: S301 - from a child of ours
-        except Exception as error:  # a warning or log record of a class that does not survive pickling
-            message = Printed("stderr", f"stormdb: a message of {host.name} was lost: {error}\n")
-        self._take(host, message)
-
-    def _look_after(self, host: _Host, limit_s: float) -> None:
-        """A host whose process has gone, or that hangs, sends no more; a grandchild may keep its pipe open.
-
-        Whether it has gone is asked before whether it has sent: what it said last is then in the pipe to be heard.
+        Whether it has gone is asked before whether it has sent: what it said last is then there to be heard.
         """
-        if host.connection.closed:
+        if each.lifecycle.is_over:
             return
-        has_gone = host.pid is not None and has_exited(host.pid)
-        if host.connection.poll():
+        has_exited = each.group.has_exited()
+        if each.group.has_messages():
             return
-        silent_s = time.monotonic() - host.heard_s
-        is_waiting = self._measured_from_ns is None and host.ready == len(host.ids) and not self._dismissed
-        if has_gone or (host.said_farewell and silent_s > _LEAVE_S):
-            self._part_with(host)
-        elif silent_s > limit_s and not is_waiting:
-            self._part_with(host, f"{host.name} hung: it said nothing for {limit_s:.0f} s and was ended")
+        silent_ns = self._clock.now_ns() - each.heard_ns
+        if has_exited or (each.state is State.DONE and silent_ns > _LEAVE_NS):
+            self._part_with(each)
+        elif silent_ns > silence_ns and each.state is not State.READY:
+            what = f"{each.name} hung: it said nothing for {silence_ns / 1e9:.0f} s and was ended"
+            self._part_with(each, what)
 
-    def _part_with(self, host: _Host, cause: str | None = None) -> None:
-        """Reap a host. One that is gone before it said farewell ends the run: the load is not the planned one."""
-        host.connection.close()
-        patience_s = 0.0 if cause or host.said_farewell else _LAST_BREATH_S
-        status = end_processes([host.pid], patience_s)[0] if host.pid is not None else 0
-        if not (host.said_farewell or host.is_broken or self._dismissed):
-            self._outcome.lost.append(WorkerLost(cause or f"{host.name} {how_it_ended(status)}"))
+    def _part_with(self, each: _Supervised, cause: str | None = None) -> None:
+        """End a group. One that is gone before it was expected to go ends the run: the load is not the planned one."""
+        ending = each.group.end(0.0 if cause or each.state is State.DONE else _LAST_BREATH_S)
+        if not each.lifecycle.enter(State.ENDED):
+            each.lifecycle.enter(State.LOST)
+            self._collected.lost.append(WorkerLost(cause or f"{each.name} {ending}"))
             self.stop()
 
-    def _take(self, host: _Host, message: Message) -> None:
-        outcome = self._outcome
+    def _take(self, each: _Supervised, message: Message | None) -> None:
+        collected = self._collected
+        each.heard_ns = self._clock.now_ns()
         match message:
+            case None:
+                self._part_with(each)
             case IntervalCounts():
-                outcome.add(message)
+                collected.add(message)
             case Ready():
-                host.ready += 1
+                each.ready += 1
+                if each.ready == len(each.group.ids):
+                    each.lifecycle.enter(State.READY)
             case WorkerDone():
-                self._ended_ns = max(self._ended_ns, message.ended_ns)
+                self._elapsed_ns = max(self._elapsed_ns, message.elapsed_ns)
             case GroupDone():
-                host.said_farewell = True
-                outcome.vitals.append(message.vitals)
+                each.lifecycle.enter(State.DONE)
+                collected.usage.append(message.usage)
             case FirstFailure():
-                outcome.first_failure = outcome.first_failure or message
+                collected.first_failure = collected.first_failure or message
             case Interruption():
-                outcome.interruption = outcome.interruption or message
+                collected.interruption = collected.interruption or message
                 self.stop()
             case Broken():
-                host.is_broken = True
-                outcome.broken.append(message)
+                each.lifecycle.enter(State.FAILED)
+                collected.broken.append(message)
                 self.stop()
             case _:
-                carry(message)
-
-    def _feed(self) -> None:
-        if self._job.arrivals is not None:
-            self._job.arrivals.feed()
+                replay(message)
 
     # -- end ---------------------------------------------------------------------------------------------------
 
     def _conclude(self) -> None:
         """Settle how long it took, and what the schedule still held."""
-        outcome, plan, from_ns = self._outcome, self._job.plan, self._measured_from_ns
+        collected, plan, from_ns = self._collected, self._plan, self._measured_from_ns
         if from_ns is None:
             return
-        until_ns = from_ns + (plan.duration_ns or 0)
-        if outcome.stopped_ns is not None and (plan.duration_ns is None or outcome.stopped_ns < until_ns):
-            until_ns = outcome.stopped_ns
-        outcome.close((self._ended_ns or perf_counter_ns()) - from_ns, until_ns - from_ns)
-        if self._job.arrivals is not None and plan.iterations is None:
-            outcome.dropped = self._job.arrivals.unclaimed_before(until_ns - from_ns + plan.warmup_ns)
+        planned_ns = plan.duration_ns or 0
+        if collected.stopped_ns is not None and (plan.duration_ns is None or collected.stopped_ns - from_ns < planned_ns):
+            planned_ns = collected.stopped_ns - from_ns
+        elapsed_ns = self._elapsed_ns - plan.warmup_ns if self._elapsed_ns else self._clock.now_ns() - from_ns
+        collected.close(elapsed_ns, planned_ns)
+        if plan.is_open and plan.iterations is None:
+            collected.dropped = self._launcher.unstarted_before(planned_ns + plan.warmup_ns)
 
     def _on_signal(self, number: int) -> None:
-        if self._outcome.signal is not None:
+        if self._collected.signal is not None:
             raise KeyboardInterrupt
-        self._outcome.signal = signal.Signals(number).name
+        self._collected.signal = signal.Signals(number).name
         self.stop()
-
-    def _end(self) -> None:
-        """End at once what an exception left: the second signal, or a mistake of ours."""
-        self._job.board.stop()
-        left = [host for host in self._hosts if not host.connection.closed]
-        for host in left:
-            host.connection.close()
-        end_processes([host.pid for host in left if host.pid is not None], 0.0)
-
-
-@contextlib.contextmanager
-def _frozen_heap() -> Iterator[None]:
-    """Keep what exists at the fork out of the children's collections: it is not garbage, and touching copies it."""
-    gc.collect()
-    gc.freeze()
-    try:
-        yield
-    finally:
-        gc.unfreeze()
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""The watch over a host's workers: iterations that outlive their timeout."""
+"""What becomes of iterations that outlive their timeout: cancelled on the server, cut off, interrupted, given up."""
 
 from __future__ import annotations
 
@@ -6,47 +6,44 @@ import asyncio
 import signal
 import threading
 from collections.abc import Callable, Sequence
-from time import perf_counter_ns
 from types import FrameType
 from typing import Any
 
-from ..database import connection as line_module
-from ..database.connection import NoConnection, WorkerConnection
-from . import loop as loop_module
-from .loop import IterationTimeout, Loop
+from ..database.connection import NoConnection
+from .lifecycle import Lifecycle, State
+from .loop import CALLERS, IterationTimeout, Loop
 
 _GRACE_NS = 2_000_000_000
 """How long a cancelled iteration gets to end before it is cut off from its server, or interrupted."""
 
-_OURS = frozenset({line_module.__name__, loop_module.__name__})
-_CALLERS = frozenset({Loop.run.__code__, Loop._retry.__code__})
+_PACKAGE = __name__.partition(".")[0] + "."
 
 
-class Member:
-    """A worker under watch: its loop, its line, and where to interrupt it."""
+class WatchedLoop:
+    """A worker's loop under watch. ``task`` is what runs it, where it is asynchronous."""
 
-    def __init__(self, loop: Loop, line: WorkerConnection | NoConnection) -> None:
+    def __init__(self, loop: Loop, connection: NoConnection, lifecycle: Lifecycle, now_ns: int) -> None:
         self.loop = loop
-        self.line = line
+        self.connection = connection
+        self.lifecycle = lifecycle
         self.task: asyncio.Task[Any] | None = None
-        self.given_up = False
         self._iteration = -1
-        self._since_ns = perf_counter_ns()
+        self._since_ns = now_ns
 
     def late_ns(self, now_ns: int, timeout_ns: int) -> int:
         """By how much the running iteration has outlived its timeout; negative while it has not.
 
         An iteration's age counts from when it was first seen, so that the loop need not tell when it began.
         """
-        if self.loop.agenda.waiting or self.loop.worker.iteration != self._iteration:
+        if self.loop.turns.is_waiting or self.loop.worker.iteration != self._iteration:
             self._iteration = self.loop.worker.iteration
             self._since_ns = now_ns
         return now_ns - self._since_ns - timeout_ns
 
-    def mark(self) -> bool:
-        """Call the running iteration overdue, unless it has ended since it was looked at."""
+    def mark_overdue(self) -> bool:
+        """Call the running iteration overdue; False when it has ended since it was looked at."""
         self.loop.overdue = self._iteration
-        return self.loop.worker.iteration == self._iteration and not self.loop.agenda.waiting
+        return self.loop.worker.iteration == self._iteration and not self.loop.turns.is_waiting
 
 
 def poll_s(timeout_ns: int) -> float:
@@ -54,49 +51,62 @@ def poll_s(timeout_ns: int) -> float:
     return min(0.5, max(0.01, timeout_ns / 20e9))
 
 
-def watch(
-    members: Sequence[Member], timeout_ns: int, ended: threading.Event, give_up: Callable[[Member], None]
-) -> None:
-    """Cancel what outlives its timeout, in a thread, until ``ended``; what ignores the cancel is cut off.
+class ThreadTimeouts:
+    """For workers that are threads. ``report`` is told of a worker that is given up.
 
     A worker that waits for no server is interrupted in its Python code, which works for a lone worker in its
     process. One that shares it with others, as a thread, can only be given up.
     """
-    while not ended.wait(poll_s(timeout_ns)):
-        for member in members:
-            late_ns = member.late_ns(perf_counter_ns(), timeout_ns)
-            if late_ns < 0 or member.given_up:
+
+    def __init__(
+        self, watched: Sequence[WatchedLoop], timeout_ns: int, report: Callable[[WatchedLoop], None]
+    ) -> None:
+        self._watched = watched
+        self._timeout_ns = timeout_ns
+        self._report = report
+
+    def check(self, now_ns: int) -> None:
+        """Cancel what has outlived its timeout; cut off or interrupt what ignores the cancel; else give it up."""
+        for each in self._watched:
+            late_ns = each.late_ns(now_ns, self._timeout_ns)
+            if late_ns < 0 or each.lifecycle.state is not State.RUNNING:
                 continue
             if late_ns < _GRACE_NS:
-                member.line.cancel(member.mark)
-            elif not member.line.cut() and not _interrupt(member.loop) and late_ns > 2 * _GRACE_NS:
-                give_up(member)
+                each.connection.cancel(each.mark_overdue)
+            elif each.connection.shut_down() or _interrupt(each.loop):
+                continue
+            elif late_ns > 2 * _GRACE_NS and each.lifecycle.enter(State.STUCK):
+                self._report(each)
 
 
-async def watch_async(members: Sequence[Member], timeout_ns: int) -> None:
-    """The same in a task: a task's cancellation makes psycopg cancel the statement on the server.
+class TaskTimeouts:
+    """For workers that are tasks: a task's cancellation makes psycopg cancel the statement on the server.
 
     It is cancelled again after a while, for a server that does not answer, or a workload that swallows it.
     """
-    cancelled_ns: dict[Member, int] = {}
-    while True:
-        await asyncio.sleep(poll_s(timeout_ns))
-        for member in members:
-            now_ns = perf_counter_ns()
-            if member.late_ns(now_ns, timeout_ns) < 0 or member.task is None:
+
+    def __init__(self, watched: Sequence[WatchedLoop], timeout_ns: int) -> None:
+        self._watched = watched
+        self._timeout_ns = timeout_ns
+        self._cancelled_ns: dict[WatchedLoop, int] = {}
+
+    def check(self, now_ns: int) -> None:
+        """Cancel the tasks whose iteration has outlived its timeout."""
+        for each in self._watched:
+            if each.late_ns(now_ns, self._timeout_ns) < 0 or each.task is None:
                 continue
-            is_new = member.loop.overdue != member.loop.worker.iteration
-            if is_new or now_ns - cancelled_ns[member] > _GRACE_NS:
-                cancelled_ns[member] = now_ns
-                if member.mark():
-                    member.task.cancel()
+            is_new = each.loop.overdue != each.loop.worker.iteration
+            if is_new or now_ns - self._cancelled_ns[each] > _GRACE_NS:
+                self._cancelled_ns[each] = now_ns
+                if each.mark_overdue():
+                    each.task.cancel()
 
 
 _interruptible: Loop | None = None
 
 
 def accept_interrupts(loop: Loop) -> None:
-    """Called in the main thread of a host whose only worker this is."""
+    """Called in the main thread of a process whose only worker this is."""
     global _interruptible
     if hasattr(signal, "SIGUSR2") and threading.current_thread() is threading.main_thread():
         _interruptible = loop
@@ -114,17 +124,17 @@ def _interrupt(loop: Loop) -> bool:
 
 def _raise_timeout(number: int, frame: FrameType | None) -> None:
     loop = _interruptible
-    if loop is not None and not loop.agenda.waiting and loop.overdue == loop.worker.iteration and _is_in_call(frame):
+    if loop is not None and not loop.turns.is_waiting and loop.overdue == loop.worker.iteration and _is_in_call(frame):
         raise IterationTimeout("interrupted: it was not waiting for the server")
 
 
 def _is_in_call(frame: FrameType | None) -> bool:
-    """Whether the workload's code is running, and not the loop's own around it, which an exception would end."""
+    """Whether the workload's code is running, and not ours around it, which an exception would end."""
     innermost = frame
     while frame is not None:
-        if frame.f_code in _CALLERS:
+        if frame.f_code in CALLERS:
             return frame is not innermost
-        if frame.f_globals.get("__name__") in _OURS:
+        if str(frame.f_globals.get("__name__")).startswith(_PACKAGE):
             return False
         frame = frame.f_back
     return False

@@ -16,15 +16,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ..errors import WorkloadError
 from ..measurement.recorder import Recorder
-from ..measurement.sample import Failure, Sample
+from ..measurement.sample import MAX_EXAMPLE_CHARS, Failure, Sample
 
 if TYPE_CHECKING:
     from ..database.statement import AsyncStatement, Statement
 
-MAX_EXAMPLE_CHARS = 500
-
-
-CURRENT: ContextVar[Worker | None] = ContextVar("stormdb_worker", default=None)
+CURRENT_WORKER: ContextVar[Worker | None] = ContextVar("stormdb_worker", default=None)
 """The worker that the running code belongs to, thread or task; log records name it."""
 
 
@@ -53,7 +50,8 @@ class Worker:
     ``id`` is 0-based, ``count`` how many workers there are, ``iteration`` 0-based within this worker. ``rng``
     is seeded by the plan's seed and the id, so that the same plan draws the same numbers. ``conn`` is the worker's
     own autocommit connection (an AsyncConnection in an ``async def`` function), ``dsn`` leads into the
-    workload's schema for a client of the workload's own.
+    workload's schema for a client of the workload's own. ``current_operation`` names the part, or else the
+    operation, that is under way.
     """
 
     conn: Any
@@ -70,8 +68,8 @@ class Worker:
         self.metrics = WorkerMetrics(recorder)
         self._recorder = recorder
         self._is_async = is_async
+        self.current_operation: str | None = None
         self._part: str | None = None
-        self._operation: str | None = None
         self._pause_ns = 0
 
     def __getattr__(self, name: str) -> Any:
@@ -81,11 +79,6 @@ class Worker:
 
     def __repr__(self) -> str:
         return f"<Worker {self.id} of {self.count}>"
-
-    @property
-    def current_operation(self) -> str | None:
-        """The part, or else the operation, that is under way."""
-        return self._part or self._operation
 
     def prepare(self, sql: str) -> Statement | AsyncStatement | Any:
         """A server-side prepared statement with ``$1`` placeholders; awaitable calls in an async worker.
@@ -115,9 +108,12 @@ class Worker:
 
 
 class Part:
-    """The ``with`` block of ``worker.operation(name)``."""
+    """The ``with`` block of ``worker.operation(name)``: times a part of an iteration.
 
-    __slots__ = ("_name", "_started_ns", "_worker")
+    Raises WorkloadError where another part is under way.
+    """
+
+    __slots__ = ("_name", "_started_ns", "_whole", "_worker")
 
     def __init__(self, worker: Worker, name: str) -> None:
         self._worker = worker
@@ -127,12 +123,13 @@ class Part:
         outer = self._worker._part
         if outer is not None:
             raise WorkloadError(f"operation {self._name!r} is nested in {outer!r}; end one before the next begins")
-        self._worker._part = self._name
+        self._whole = self._worker.current_operation
+        self._worker._part = self._worker.current_operation = self._name
         self._started_ns = perf_counter_ns()
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         finished_ns = perf_counter_ns()
-        self._worker._part = None
+        self._worker._part, self._worker.current_operation = None, self._whole
         sample = Sample(self._name, self._started_ns, self._started_ns, finished_ns)
         self._worker._recorder.record_part(sample, None if error is None else failure_of(error))
 
@@ -158,23 +155,27 @@ class WorkerPlaceholder:
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class Recipe:
-    """A per-worker resource: a generator function that every worker runs for itself, and its arguments."""
+class WorkerFixture:
+    """A generator function that every worker runs for itself, and its arguments; it yields the fixture's value."""
 
     function: Callable[..., Iterator[Any] | AsyncIterator[Any]]
     arguments: Mapping[str, object]
 
 
 class Resources:
-    """What one worker has set up: the values of its recipes, torn down in reverse order."""
+    """What one worker has set up: the values of its worker fixtures, torn down in reverse order."""
 
     def __init__(self, worker: Worker) -> None:
         self._worker = worker
         self._values: dict[int, object] = {}
         self._stack = AsyncExitStack()
 
-    async def fill(self, arguments: Mapping[str, object]) -> dict[str, object]:
-        """The arguments with worker and resources in the place of slots and recipes."""
+    async def resolve(self, arguments: Mapping[str, object]) -> dict[str, object]:
+        """The arguments with the worker in the place of its placeholder, and values in the place of worker fixtures.
+
+        Waits for nothing where the worker is not asynchronous. Raises what a fixture's set-up raises, and
+        WorkloadError where a fixture does not yield exactly once.
+        """
         return {name: await self._value(value) for name, value in arguments.items()}
 
     async def close(self) -> None:
@@ -184,15 +185,15 @@ class Resources:
     async def _value(self, value: object) -> object:
         if isinstance(value, WorkerPlaceholder):
             return self._worker
-        if not isinstance(value, Recipe):
+        if not isinstance(value, WorkerFixture):
             return value
         if id(value) not in self._values:
             self._values[id(value)] = await self._set_up(value)
         return self._values[id(value)]
 
-    async def _set_up(self, recipe: Recipe) -> object:
-        generator = recipe.function(**await self.fill(recipe.arguments))
-        name = recipe.function.__name__
+    async def _set_up(self, fixture: WorkerFixture) -> object:
+        generator = fixture.function(**await self.resolve(fixture.arguments))
+        name = fixture.function.__name__
         if inspect.isasyncgen(generator):
             if not self._worker._is_async:
                 raise WorkloadError(f"worker fixture {name!r} is async; only an async def workload can use it")
@@ -256,7 +257,8 @@ def _never(error: BaseException) -> Stop | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workload:
-    """A marked function or class, ready to run. ``arguments`` hold fixture values, slots and recipes.
+    """A marked function or class, ready to run. ``arguments`` hold fixture values, the worker's placeholder,
+    and worker fixtures.
 
     ``explain`` renders a failure for people; ``stops`` says which exceptions end the run instead of counting
     as failures; ``instance`` makes the object whose methods the operations are, once in every worker.

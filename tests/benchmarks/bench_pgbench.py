@@ -29,7 +29,7 @@ from pytest_stormdb.run.pipeline import run
 from pytest_stormdb.workers.process import wake_on_time
 from pytest_stormdb.workload.contract import (
     Operation,
-    Recipe,
+    WorkerFixture,
     WorkerPlaceholder,
     Workload,
 )
@@ -94,7 +94,7 @@ def ours(statements: tuple[str, ...], *, in_transaction: bool) -> Workload:
     def iteration(worker: Any, step: Callable[[], None]) -> None:
         step()
 
-    arguments = {"worker": WorkerPlaceholder(), "step": Recipe(steps, {"worker": WorkerPlaceholder()})}
+    arguments = {"worker": WorkerPlaceholder(), "step": WorkerFixture(steps, {"worker": WorkerPlaceholder()})}
     return Workload(
         name="pgbench", nodeid="", operations=(Operation("it", iteration, ("worker", "step")),), arguments=arguments
     )

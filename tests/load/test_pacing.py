@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from pytest_stormdb.load.pacing import (
     Segment,
     active_windows_ns,
-    attention_ns,
     make_schedule,
     poisson_gaps,
     stage_starts_ns,
     uniform_gaps,
+    spin_ns,
 )
 from pytest_stormdb.load.plan import LoadPlan, make_plan
 
@@ -214,4 +214,4 @@ def test_watching_the_clock_takes_at_most_a_tenth_of_the_machine(
     options: dict[str, object], cpus: int, expected_ns: int
 ) -> None:
     """Idle workers of an open loop watch for at most 100 us, and less where the peak rate would make it too much."""
-    assert attention_ns(make_plan(("test", options)), cpus) == expected_ns
+    assert spin_ns(make_plan(("test", options)), cpus) == expected_ns

@@ -191,7 +191,7 @@ def doomed() -> Iterator[EmbeddedServer]:
         yield running
 
 
-SHORT_PATIENCE = "from pytest_stormdb.database import connection\nconnection.AWAY_S = 2.0\n"
+SHORT_PATIENCE = "from pytest_stormdb.database import connection\nconnection.MOST_AWAY_S = 2.0\n"
 
 
 @pytest.mark.parametrize("number", [signal.SIGQUIT, signal.SIGKILL])

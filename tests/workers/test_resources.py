@@ -15,7 +15,7 @@ from pytest_stormdb.load.plan import make_plan
 from pytest_stormdb.run.pipeline import run
 from pytest_stormdb.workload.contract import (
     Operation,
-    Recipe,
+    WorkerFixture,
     WorkerPlaceholder,
     Workload,
 )
@@ -57,8 +57,8 @@ def recipes(log: Any, *, broken: str = "") -> dict[str, object]:
             raise RuntimeError("second cannot be torn down")
 
     slot = WorkerPlaceholder()
-    one = Recipe(first, {"worker": slot})
-    return {"second": Recipe(second, {"worker": slot, "first": one}), "first": one}
+    one = WorkerFixture(first, {"worker": slot})
+    return {"second": WorkerFixture(second, {"worker": slot, "first": one}), "first": one}
 
 
 @pytest.mark.parametrize("processes", [1, 2], ids=["threads", "processes"])
@@ -129,7 +129,7 @@ def test_asynchronous_resources(dsn: str, log: Any) -> None:
         row = await (await pool.execute("SELECT pg_backend_pid() <> %s", [worker.conn.info.backend_pid])).fetchone()
         assert row == (True,)
 
-    arguments = {"pool": Recipe(pool, {"worker": WorkerPlaceholder()})}
+    arguments = {"pool": WorkerFixture(pool, {"worker": WorkerPlaceholder()})}
     record = load(uses, dsn, arguments=arguments, workers=3, iterations=2, processes=1)
     assert (record.statistics.total.count, record.statistics.total.failures) == (6, 0)
     assert sorted(log()) == ["0 closed", "1 closed", "2 closed"]
@@ -144,7 +144,7 @@ def test_an_asynchronous_resource_needs_an_asynchronous_workload(dsn: str) -> No
     def uses(worker: Any, pool: int) -> None:
         """Nothing."""
 
-    record = load(uses, dsn, arguments={"pool": Recipe(pool, {"worker": WorkerPlaceholder()})}, workers=1, iterations=1)
+    record = load(uses, dsn, arguments={"pool": WorkerFixture(pool, {"worker": WorkerPlaceholder()})}, workers=1, iterations=1)
     assert "only an async def workload can use it" in record.reasons[0]
 
 

@@ -13,7 +13,7 @@ from pytest_stormdb.errors import WorkloadError
 from pytest_stormdb.measurement.recorder import Recorder
 from pytest_stormdb.workload.contract import (
     Operation,
-    Recipe,
+    WorkerFixture,
     Resources,
     Worker,
     WorkerPlaceholder,
@@ -34,7 +34,7 @@ def used(worker: Worker, arguments: Mapping[str, object]) -> dict[str, object]:
     async def live() -> dict[str, object]:
         resources = Resources(worker)
         try:
-            return await resources.fill(arguments)
+            return await resources.resolve(arguments)
         finally:
             await resources.close()
 
@@ -47,22 +47,22 @@ class Journal:
     def __init__(self) -> None:
         self.notes: list[str] = []
 
-    def recipe(self, name: str, **arguments: object) -> Recipe:
+    def fixture(self, name: str, **arguments: object) -> WorkerFixture:
         def resource(**given: object) -> Iterator[str]:
             self.notes.append(f"up {name} {sorted(given)}")
             yield name
             self.notes.append(f"down {name}")
 
         resource.__name__ = name
-        return Recipe(resource, arguments)
+        return WorkerFixture(resource, arguments)
 
 
 def test_resources_come_up_in_order_and_go_down_in_reverse() -> None:
     """What a resource asks for comes first and goes last, once however often it is asked for."""
     journal = Journal()
     worker, _ = make_worker()
-    pool = journal.recipe("pool", worker=WorkerPlaceholder())
-    cache = journal.recipe("cache", pool=pool)
+    pool = journal.fixture("pool", worker=WorkerPlaceholder())
+    cache = journal.fixture("cache", pool=pool)
     values = used(worker, {"cache": cache, "pool": pool, "size": 7, "worker": WorkerPlaceholder()})
     assert values == {"cache": "cache", "pool": "pool", "size": 7, "worker": worker}
     assert journal.notes == ["up pool ['worker']", "up cache ['pool']", "down cache", "down pool"]
@@ -82,9 +82,9 @@ def test_a_resource_is_torn_down_when_a_later_one_fails() -> None:
         raise LookupError("cannot let go")
 
     with pytest.raises(LookupError, match="no such cache"):
-        used(worker, {"pool": journal.recipe("pool"), "broken": Recipe(broken, {})})
+        used(worker, {"pool": journal.fixture("pool"), "broken": WorkerFixture(broken, {})})
     with pytest.raises(LookupError, match="cannot let go"):
-        used(worker, {"other": journal.recipe("other"), "sticky": Recipe(sticky, {})})
+        used(worker, {"other": journal.fixture("other"), "sticky": WorkerFixture(sticky, {})})
     assert journal.notes == ["up pool []", "down pool", "up other []", "down other"]
 
 
@@ -96,10 +96,10 @@ def test_asynchronous_resources_belong_to_asynchronous_workers() -> None:
         yield "session"
         ended.append("session")
 
-    assert used(make_worker(is_async=True)[0], {"session": Recipe(session, {})}) == {"session": "session"}
+    assert used(make_worker(is_async=True)[0], {"session": WorkerFixture(session, {})}) == {"session": "session"}
     assert ended == ["session"]
     with pytest.raises(WorkloadError, match="worker fixture 'session' is async; only an async def workload can use it"):
-        used(make_worker()[0], {"session": Recipe(session, {})})
+        used(make_worker()[0], {"session": WorkerFixture(session, {})})
 
 
 def test_a_resource_yields_exactly_once() -> None:
@@ -117,14 +117,14 @@ def test_a_resource_yields_exactly_once() -> None:
 
     worker, _ = make_worker()
     with pytest.raises(WorkloadError, match="worker fixture 'returning' must yield its value once"):
-        used(worker, {"value": Recipe(returning, {})})
+        used(worker, {"value": WorkerFixture(returning, {})})
     with pytest.raises(WorkloadError, match="worker fixture 'twice' yields more than once"):
-        used(worker, {"value": Recipe(twice, {})})
+        used(worker, {"value": WorkerFixture(twice, {})})
     with pytest.raises(WorkloadError, match="worker fixture 'never' must yield its value once"):
-        used(worker, {"value": Recipe(never, {})})
+        used(worker, {"value": WorkerFixture(never, {})})
 
 
-def test_a_slot_is_no_worker() -> None:
+def test_a_placeholder_is_no_worker() -> None:
     """Who uses the worker in an ordinary fixture is told where it belongs."""
     with pytest.raises(WorkloadError, match=r"worker\.conn is used outside a worker; .*worker_fixture"):
         _ = WorkerPlaceholder().conn

@@ -1,0 +1,126 @@
+"""When a worker puts away what it recorded: into histograms often, to the supervisor once a second.
+
+Samples belong to the interval, and to the side of the warm-up, in which their iteration was meant to start: what was
+recorded is sent before the first turn beyond a boundary.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+from array import array
+from bisect import bisect
+from collections.abc import Callable
+from weakref import WeakSet
+
+from ..load.pacing import stage_starts_ns
+from ..load.plan import LoadPlan
+from ..measurement.histogram import Histogram
+from ..measurement.recorder import Recorder, Snapshot
+from .messages import IntervalCounts, Message
+
+INTERVAL_NS = 1_000_000_000
+"""What a killed worker can lose at most, and the step of the timeline."""
+
+_DRAIN_NS = 10_000_000
+_NEVER_NS = 1 << 63
+
+
+class Flush:
+    """What one worker recorded, on its way out.
+
+    ``boundary_ns`` is where the present interval or stage ends, ``drain_ns`` when to drain next, ``due_ns`` the earlier
+    of both. ``calls`` and ``called_ns`` count the measured calls sent and the time within them, ``wake_lag`` how late
+    an idle worker came to its arrivals (to be appended to ``wake_lags_ns``).
+    """
+
+    def __init__(self, *, worker: int, plan: LoadPlan, recorder: Recorder, send: Callable[[Message], None]) -> None:
+        self.calls = 0
+        self.called_ns = 0
+        self.wake_lag = Histogram()
+        self.wake_lags_ns = array("Q")
+        self.due_ns = self.drain_ns = self.boundary_ns = 0
+        self._worker = worker
+        self._plan = plan
+        self._recorder = recorder
+        self._send = send
+        self._interval = self._stage = -1
+        self._pid = os.getpid()
+        _living.add(self)
+
+    def begin(self, start_ns: int) -> None:
+        """The run starts at this instant, with its warm-up."""
+        self.measured_from_ns = self.boundary_ns = start_ns + self._plan.warmup_ns
+        self._stage_starts_ns = [start_ns + offset for offset in stage_starts_ns(self._plan)]
+        self._send_ns = start_ns + INTERVAL_NS
+        self._set_due(start_ns)
+
+    def flush(self, at_ns: int, now_ns: int) -> None:
+        """Put away what was recorded: ``at_ns`` is the next intended start, ``now_ns`` the time."""
+        self.leave_if_forked()
+        if at_ns >= self.boundary_ns:
+            self._emit()
+            self._enter_interval_at(at_ns)
+        elif now_ns >= self._send_ns:
+            self._emit()
+        else:
+            self._recorder.drain()
+        if self.wake_lags_ns:
+            self.wake_lag.record_many(self.wake_lags_ns)
+            del self.wake_lags_ns[:]
+        if now_ns >= self._send_ns:
+            self._send_ns = now_ns + INTERVAL_NS
+        self._set_due(now_ns)
+
+    def show_life(self, now_ns: int) -> None:
+        """Send something at least once an interval, while there is no turn to be taken."""
+        if now_ns >= self._send_ns:
+            self.flush(now_ns, now_ns)
+
+    def finish(self) -> None:
+        """Send what is left."""
+        self._emit()
+
+    def expire(self) -> None:
+        """Be due at once."""
+        self.due_ns = self.drain_ns = 0
+
+    def leave_if_forked(self) -> None:
+        """End a child that the workload forked and that came back: it must not go on as a second self of this worker."""
+        if os.getpid() != self._pid:
+            os._exit(0)
+
+    def _set_due(self, now_ns: int) -> None:
+        self.drain_ns = now_ns + _DRAIN_NS
+        self.due_ns = min(self.boundary_ns, self.drain_ns)
+
+    def _enter_interval_at(self, at_ns: int) -> None:
+        self._interval = (at_ns - self.measured_from_ns) // INTERVAL_NS
+        self._stage = bisect(self._stage_starts_ns, at_ns) - 1
+        later = [start for start in self._stage_starts_ns if start > at_ns]
+        self.boundary_ns = min(self.measured_from_ns + (self._interval + 1) * INTERVAL_NS, *later[:1] or [_NEVER_NS])
+
+    def _emit(self) -> None:
+        """Send what was recorded, or, as a sign of life, nothing: what belongs to the warm-up is dropped here."""
+        snapshot = self._recorder.take()
+        if self._interval < 0:
+            snapshot = Snapshot()
+        for tally in snapshot.tallies.values():
+            if not tally.is_part:
+                self.calls += tally.service.count + tally.failed.count
+                self.called_ns += tally.service.total_ns + tally.failed.total_ns
+        packed = pickle.dumps(snapshot, pickle.HIGHEST_PROTOCOL)
+        self._send(IntervalCounts(self._worker, self._interval, self._stage, packed))
+
+
+_living: WeakSet[Flush] = WeakSet()
+
+
+def _expire_all() -> None:
+    """In a child that the workload forked: its next turn, if it comes back for one, is where it leaves."""
+    for each in _living:
+        each.expire()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_expire_all)

@@ -1,0 +1,143 @@
+"""One worker with all that belongs to it: its connection, its loop, its worker fixtures."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from ..database.connection import NoConnection, WorkerConnection
+from ..errors import StormDBError, WorkloadError
+from ..load.pacing import spin_ns
+from ..load.plan import LoadPlan
+from ..measurement.clock import SYSTEM_CLOCK, Clock
+from ..measurement.machine import cpus
+from ..measurement.recorder import Recorder
+from ..measurement.usage import SchedulerUsage
+from ..workload.contract import Resources, Worker, Workload
+from .arrivals import ArrivalQueue
+from .deadline import Deadline
+from .flush import Flush
+from .lifecycle import Lifecycle, State
+from .loop import Loop
+from .messages import Broken, Message, Ready, WorkerDone
+from .timeouts import WatchedLoop
+from .turns import Turns
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What all workers of a run work on, wherever they are. ``name`` is what their connections are called."""
+
+    workload: Workload
+    plan: LoadPlan
+    dsn: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Control:
+    """What the workers on one machine share while they run: until when, what arrives, and the clock."""
+
+    deadline: Deadline
+    arrivals: ArrivalQueue | None = None
+    clock: Clock = field(default_factory=lambda: SYSTEM_CLOCK)
+
+
+class WorkerRuntime:
+    """One worker, from its set-up to its tear-down. Everything it has to say goes to ``send``."""
+
+    def __init__(
+        self, job: Job, control: Control, worker_id: int, send: Callable[[Message], None], *, is_alone: bool = True
+    ) -> None:
+        plan, clock, is_async = job.plan, control.clock, job.workload.is_async
+        recorder = Recorder()
+        draws = random.Random(f"plan:{plan.seed}:{worker_id}")
+        self.worker = Worker(
+            id=worker_id,
+            count=plan.workers,
+            dsn=job.dsn,
+            seed=plan.seed,
+            batch_size=plan.batch_size,
+            recorder=recorder,
+            is_async=is_async,
+        )
+        self.lifecycle = Lifecycle()
+        self.scheduling = SchedulerUsage()
+        self.flush = Flush(worker=worker_id, plan=plan, recorder=recorder, send=send)
+        self.turns = Turns(
+            worker=self.worker,
+            plan=plan,
+            flush=self.flush,
+            deadline=control.deadline,
+            arrivals=control.arrivals,
+            draws=draws,
+            clock=clock,
+        )
+        self.connection = NoConnection()
+        if plan.connect:
+            connection = WorkerConnection(self.worker, job.name, is_async=is_async, clock=clock)
+            connection.may_go_on = self.turns.may_go_on
+            self.connection = connection
+        self.loop = Loop(
+            workload=job.workload,
+            plan=plan,
+            worker=self.worker,
+            recorder=recorder,
+            connection=self.connection,
+            turns=self.turns,
+            draws=draws,
+            send=send,
+            clock=clock,
+            spin_ns=spin_ns(plan, cpus()) if is_alone else 0,  # one that shares an interpreter would hold up others
+        )
+        self.resources = Resources(self.worker)
+        self._workload = job.workload
+        self._send = send
+        self._clock = clock
+
+    async def connect(self) -> None:
+        """Open the connection, set up the worker fixtures and bind the calls. Raises what goes wrong."""
+        await self.connection.open()
+        values = await self.resources.resolve(self._workload.arguments)
+        self.loop.calls = self._workload.bind(values)
+
+    async def set_up(self) -> bool:
+        """Get ready, and say so or what is wrong; whether it is ready."""
+        try:
+            await self.connect()
+        except BaseException as error:
+            self.fail(error)
+            return False
+        self.lifecycle.enter(State.READY)
+        self._send(Ready(self.worker.id))
+        return True
+
+    def watched(self) -> WatchedLoop:
+        """This worker as whoever enforces its timeout sees it."""
+        return WatchedLoop(self.loop, self.connection, self.lifecycle, self._clock.now_ns())
+
+    def finish(self, start_ns: int) -> None:
+        """Say that the iterations are over; what a worker says that was given up is not heard."""
+        self.turns.finish()
+        if self.lifecycle.enter(State.DONE) or self.lifecycle.state is State.FAILED:
+            self._send(WorkerDone(self.worker.id, self._clock.now_ns() - start_ns))
+
+    async def tear_down(self) -> None:
+        """Give everything back, and say what is wrong."""
+        self.lifecycle.enter(State.DISMISSED)
+        try:
+            await self.resources.close()
+        except BaseException as error:
+            self.fail(error)
+        await self.connection.close()
+        self.lifecycle.enter(State.ENDED)
+
+    def fail(self, error: BaseException) -> None:
+        """Say why this worker cannot go on, in a form that travels."""
+        self.lifecycle.enter(State.FAILED)
+        if isinstance(error, StormDBError):
+            self._send(Broken(self.worker.id, error))
+            return
+        what = f"worker {self.worker.id}: {type(error).__name__}: {error}"
+        self._send(Broken(self.worker.id, WorkloadError(what), self._workload.explain(error)))
