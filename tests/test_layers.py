@@ -17,7 +17,7 @@ HOME = Path(pytest_stormdb.__file__).parent
 
 ROOMS = {
     "": "errors units",
-    "measurement": "machine sample histogram recorder stats scalability usage",
+    "measurement": "clock machine sample histogram recorder stats scalability usage",
     "embedded": "watchdog binaries server",
     "load": "plan pacing sweep",
     "configuration": "yaml_nodes fields parameters file",
@@ -29,7 +29,10 @@ ROOMS = {
     "record": "",
     "workload": "contract",
     "telemetry": "logs prometheus exporters",
-    "workers": ("layout arrivals deadline messages forwarding turns loop timeouts group process collected supervisor"),
+    "workers": (
+        "layout arrivals deadline lifecycle messages forwarding flush turns loop timeouts runtime group"
+        " launcher process local collected supervisor"
+    ),
     "reports": "terminal junit document",
     "run": "figures conclusion preconditions smoke result pipeline",
     "cli": "",

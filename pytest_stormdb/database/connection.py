@@ -131,7 +131,9 @@ class WorkerConnection(NoConnection):
                 await self.open(_RECONNECT_TIMEOUT_S)
             except ServerError as error:
                 if self._clock.now_ns() > away_until_ns:
-                    raise ServerError(f"the server stayed away for {MOST_AWAY_S:g} s: {error}", error.sqlstate) from None
+                    raise ServerError(
+                        f"the server stayed away for {MOST_AWAY_S:g} s: {error}", error.sqlstate
+                    ) from None
                 await sleep_for_ns(self._clock, backoff_ns, is_async=self._is_async)
             else:
                 return True

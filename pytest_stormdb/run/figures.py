@@ -9,7 +9,7 @@ from ..measurement.recorder import Snapshot
 from ..measurement.stats import RunStatistics, statistics_of
 from ..record import StageResult
 from ..workers.collected import Collected
-from ..workers.turns import INTERVAL_NS
+from ..workers.flush import INTERVAL_NS
 
 
 def statistics_of_run(collected: Collected, plan: LoadPlan) -> RunStatistics:

@@ -31,13 +31,11 @@ from ..verdict.threshold import (
     judge,
 )
 from ..verdict.validity import assess_generator
-from ..workers.arrivals import make_arrivals
 from ..workers.collected import Collected
-from ..workers.deadline import Deadline
-from ..workers.group import (
-    Job,
-)
-from ..workers.layout import CAN_FORK, layout
+from ..workers.launcher import Launcher
+from ..workers.layout import CAN_FORK
+from ..workers.local import pick_launcher
+from ..workers.runtime import Job
 from ..workers.supervisor import Alongside, Supervisor
 from ..workload.contract import Workload
 from .conclusion import conclude, explanation, interruption, log_conclusion
@@ -61,6 +59,7 @@ def run(
     thresholds: Sequence[Threshold] = (),
     health: Health = ((), ()),
     exporters: Exporters = NO_EXPORTERS,
+    launcher: Callable[[Job], Launcher] = pick_launcher,
 ) -> RunRecord:
     """Run a workload against the server at ``dsn`` and say what happened. Raises ServerError before it starts."""
     server = _server(dsn, plan, embedded=embedded)
@@ -68,11 +67,13 @@ def run(
     monitor, abort = Monitor(checks, dsn), Abort(plan, thresholds)
     _log.info("run started", extra=context(workload.name))
     before = MachineTime.now()
-    collected = _load(workload, plan, dsn, _beside(monitor, abort, lambda: exporters.during(workload, plan)))
+    name = f"stormdb {secrets.token_hex(4)}"
+    job = Job(workload, plan, with_parameters(dsn, application_name=name), name)
+    collected = _load(job, dsn, launcher, _beside(monitor, abort, lambda: exporters.during(workload, plan)))
     stolen = MachineTime.now().stolen_since(before)
     results = (*checked, *monitor.results, *run_checks([check for check in checks if not check.advisory], dsn, "after"))
     statistics = statistics_of_run(collected, plan)
-    validity = assess_generator(plan, statistics, collected.vitals, stolen=stolen, dropped=collected.dropped)
+    validity = assess_generator(plan, statistics, collected.usage, stolen=stolen, dropped=collected.dropped)
     verdicts = judge(thresholds, Evidence(statistics, collected.dropped, validity))
     outcome, reasons = conclude(collected, statistics, verdicts, thresholds, results, abort.reason)
     log_conclusion(workload, outcome, verdicts, results)
@@ -82,7 +83,7 @@ def run(
         version=workload.version,
         integrity=workload.integrity,
         plan=plan,
-        layout=tuple(len(ids) for ids in layout(plan, is_async=workload.is_async)),
+        layout=collected.layout,
         forked=CAN_FORK,
         outcome=outcome,
         statistics=statistics,
@@ -124,20 +125,11 @@ def _beside(monitor: Monitor, abort: Abort, export: Callable[[], contextlib.Abst
     return beside
 
 
-def _load(workload: Workload, plan: LoadPlan, dsn: str, beside: Alongside) -> Collected:
+def _load(job: Job, dsn: str, launcher: Callable[[Job], Launcher], beside: Alongside) -> Collected:
     """Put the load on the server; no session of a worker is left there."""
-    name = f"stormdb {secrets.token_hex(4)}"
-    deadline = Deadline()
-    arrivals = make_arrivals(plan) if plan.is_open else None
-    job = Job(workload, plan, with_parameters(dsn, application_name=name), name, deadline, arrivals)
-    try:
-        collected = Supervisor(job, beside).run()
-    finally:
-        if arrivals is not None:
-            arrivals.close()
-        deadline.close()
+    collected = Supervisor(launcher(job), job.plan, beside).run()
     if collected.lost:
-        _end_sessions(dsn, name)
+        _end_sessions(dsn, job.name)
     return collected
 
 

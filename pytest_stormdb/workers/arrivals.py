@@ -119,9 +119,6 @@ class PipedArrivalQueue:
         self._writer.close()
 
     def is_fed(self) -> bool:
-        """In the parent: whether nothing is left to be fed."""
-
-    def is_fed(self) -> bool:
         return self._writer.closed
 
     def unclaimed_before(self, offset_ns: float) -> int:
@@ -151,9 +148,6 @@ class LocalArrivalQueue:
 
     def only_claim(self) -> None:
         """Nobody else feeds."""
-
-    def is_fed(self) -> bool:
-        """In the parent: whether nothing is left to be fed."""
 
     def is_fed(self) -> bool:
         return True

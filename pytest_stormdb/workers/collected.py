@@ -26,10 +26,11 @@ class Collected:
 
     What workers send is kept while they run, as far as memory goes, and added up at the end, or when somebody asks: the
     CPU time that it takes would be missing where the load is generated, once a second and all at once.
-    ``kept_bytes`` never exceeds ``most_kept_bytes``.
+    ``layout`` is the number of workers in each group; ``kept_bytes`` never exceeds ``most_kept_bytes``.
     """
 
     by_stage: bool = False
+    layout: tuple[int, ...] = ()
     most_kept_bytes: int = MOST_KEPT_BYTES
     whole: Snapshot = field(default_factory=Snapshot)
     intervals: dict[int, Snapshot] = field(default_factory=dict)

@@ -86,7 +86,7 @@ class Flush:
         self.due_ns = self.drain_ns = 0
 
     def leave_if_forked(self) -> None:
-        """End a child that the workload forked and that came back: it must not go on as a second self of this worker."""
+        """End a child that the workload forked and that came back: it must not go on as this worker's double."""
         if os.getpid() != self._pid:
             os._exit(0)
 

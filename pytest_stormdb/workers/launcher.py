@@ -46,7 +46,7 @@ class Launcher(Protocol):
     """The workers of one run. Used by one thread, but for ``stop``."""
 
     def launch(self) -> Sequence[WorkerGroup]:
-        """Start all groups, which set themselves up and say so. Where that fails half-way, ``close`` ends the others."""
+        """Start all groups, which set themselves up and say so. After an error, ``close`` ends those that started."""
 
     def receive(self, timeout_s: float) -> Sequence[tuple[WorkerGroup, Message | None]]:
         """Wait for messages, at most that long; None is the end of a group's messages, and comes once.

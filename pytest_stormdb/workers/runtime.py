@@ -48,7 +48,14 @@ class WorkerRuntime:
     """One worker, from its set-up to its tear-down. Everything it has to say goes to ``send``."""
 
     def __init__(
-        self, job: Job, control: Control, worker_id: int, send: Callable[[Message], None], *, is_alone: bool = True
+        self,
+        job: Job,
+        control: Control,
+        worker_id: int,
+        send: Callable[[Message], None],
+        *,
+        is_alone: bool = True,
+        connection: NoConnection | None = None,
     ) -> None:
         plan, clock, is_async = job.plan, control.clock, job.workload.is_async
         recorder = Recorder()
@@ -74,11 +81,7 @@ class WorkerRuntime:
             draws=draws,
             clock=clock,
         )
-        self.connection = NoConnection()
-        if plan.connect:
-            connection = WorkerConnection(self.worker, job.name, is_async=is_async, clock=clock)
-            connection.may_go_on = self.turns.may_go_on
-            self.connection = connection
+        self.connection = connection or self._make_connection(job, clock)
         self.loop = Loop(
             workload=job.workload,
             plan=plan,
@@ -96,11 +99,25 @@ class WorkerRuntime:
         self._send = send
         self._clock = clock
 
+    def _make_connection(self, job: Job, clock: Clock) -> NoConnection:
+        if not job.plan.connect:
+            return NoConnection()
+        connection = WorkerConnection(self.worker, job.name, is_async=job.workload.is_async, clock=clock)
+        connection.may_go_on = self.turns.may_go_on
+        return connection
+
     async def connect(self) -> None:
         """Open the connection, set up the worker fixtures and bind the calls. Raises what goes wrong."""
         await self.connection.open()
         values = await self.resources.resolve(self._workload.arguments)
         self.loop.calls = self._workload.bind(values)
+
+    async def release(self) -> None:
+        """Tear down the worker fixtures and close the connection. Raises what a fixture raises."""
+        try:
+            await self.resources.close()
+        finally:
+            await self.connection.close()
 
     async def set_up(self) -> bool:
         """Get ready, and say so or what is wrong; whether it is ready."""
@@ -127,10 +144,9 @@ class WorkerRuntime:
         """Give everything back, and say what is wrong."""
         self.lifecycle.enter(State.DISMISSED)
         try:
-            await self.resources.close()
+            await self.release()
         except BaseException as error:
             self.fail(error)
-        await self.connection.close()
         self.lifecycle.enter(State.ENDED)
 
     def fail(self, error: BaseException) -> None:

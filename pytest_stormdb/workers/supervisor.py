@@ -73,8 +73,7 @@ class Supervisor:
         """Launch, start, collect. Whatever happens, no worker outlives this call."""
         try:
             with _signals(self._on_signal):
-                for group in self._launcher.launch():
-                    self._supervised[group] = _Supervised(group, self._clock.now_ns())
+                self._launch()
                 self._collect(_READY_NS, self._is_decided)
                 if self._all_ready():
                     with self._alongside(self.stop) as self._tick:
@@ -95,6 +94,11 @@ class Supervisor:
         self._launcher.stop()
 
     # -- start -------------------------------------------------------------------------------------------------
+
+    def _launch(self) -> None:
+        for group in self._launcher.launch():
+            self._supervised[group] = _Supervised(group, self._clock.now_ns())
+        self._collected.layout = tuple(len(group.ids) for group in self._supervised)
 
     def _is_decided(self) -> bool:
         """Whether the run can start, or never will."""
@@ -195,7 +199,9 @@ class Supervisor:
         if from_ns is None:
             return
         planned_ns = plan.duration_ns or 0
-        if collected.stopped_ns is not None and (plan.duration_ns is None or collected.stopped_ns - from_ns < planned_ns):
+        if collected.stopped_ns is not None and (
+            plan.duration_ns is None or collected.stopped_ns - from_ns < planned_ns
+        ):
             planned_ns = collected.stopped_ns - from_ns
         elapsed_ns = self._elapsed_ns - plan.warmup_ns if self._elapsed_ns else self._clock.now_ns() - from_ns
         collected.close(elapsed_ns, planned_ns)

@@ -58,9 +58,7 @@ class ThreadTimeouts:
     process. One that shares it with others, as a thread, can only be given up.
     """
 
-    def __init__(
-        self, watched: Sequence[WatchedLoop], timeout_ns: int, report: Callable[[WatchedLoop], None]
-    ) -> None:
+    def __init__(self, watched: Sequence[WatchedLoop], timeout_ns: int, report: Callable[[WatchedLoop], None]) -> None:
         self._watched = watched
         self._timeout_ns = timeout_ns
         self._report = report

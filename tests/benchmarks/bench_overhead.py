@@ -17,7 +17,7 @@ from typing import Any
 
 from pytest_stormdb.load.plan import make_plan
 from pytest_stormdb.workers.deadline import Deadline
-from pytest_stormdb.workers.group import Job, make_seat
+from pytest_stormdb.workers.runtime import Control, Job, WorkerRuntime
 from pytest_stormdb.workload.contract import Operation, Workload
 
 ITERATIONS = 20_000
@@ -41,14 +41,14 @@ def call_in_the_loop() -> float:
     """Nanoseconds per iteration of a worker's loop: its turns, two timestamps, the sample, draining, sending."""
     workload = Workload(name="bench", nodeid="bench", operations=(Operation("nothing", nothing),))
     plan = make_plan(("bench", {"iterations": ITERATIONS, "connect": False}))
-    board = Deadline()
-    seat = make_seat(Job(workload, plan, "", "bench", board, None), 0, lambda message: None)
-    seat.loop.calls = workload.bind({"worker": seat.worker})
+    deadline = Deadline()
+    runtime = WorkerRuntime(Job(workload, plan, "", "bench"), Control(deadline), 0, lambda message: None)
+    runtime.loop.calls = workload.bind({"worker": runtime.worker})
     started_ns = time.thread_time_ns()
-    seat.loop.run(time.perf_counter_ns())
-    seat.loop.agenda.finish()
+    runtime.loop.run(time.perf_counter_ns())
+    runtime.turns.finish()
     elapsed_ns = time.thread_time_ns() - started_ns
-    board.close()
+    deadline.close()
     return elapsed_ns / ITERATIONS
 
 

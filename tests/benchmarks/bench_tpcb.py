@@ -18,8 +18,8 @@ from pytest_stormdb.database.server import admin_connection
 from pytest_stormdb.embedded.server import EmbeddedServer
 from pytest_stormdb.workload.contract import (
     Operation,
-    WorkerFixture,
     Worker,
+    WorkerFixture,
     WorkerPlaceholder,
     Workload,
 )
@@ -31,7 +31,9 @@ FOLDER = Path(__file__).parents[2] / "example_workloads" / "tpcb"
 
 def workload_of(tpcb: Any) -> Workload:
     """The workload's transaction, as its own test runs it."""
-    counter = WorkerFixture(counter_of, {"worker": WorkerPlaceholder(), "tpcb": tpcb, "bank": tpcb.Parameters(scale=SCALE)})
+    counter = WorkerFixture(
+        counter_of, {"worker": WorkerPlaceholder(), "tpcb": tpcb, "bank": tpcb.Parameters(scale=SCALE)}
+    )
     operation = Operation("tpcb_like", transaction, ("counter",))
     return Workload(name="tpcb", nodeid="bench_tpcb", operations=(operation,), arguments={"counter": counter})
 

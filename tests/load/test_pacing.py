@@ -16,9 +16,9 @@ from pytest_stormdb.load.pacing import (
     active_windows_ns,
     make_schedule,
     poisson_gaps,
+    spin_ns,
     stage_starts_ns,
     uniform_gaps,
-    spin_ns,
 )
 from pytest_stormdb.load.plan import LoadPlan, make_plan
 

@@ -22,6 +22,9 @@ from pytest_stormdb.load.plan import make_plan
 from pytest_stormdb.record import RunRecord
 from pytest_stormdb.run.pipeline import run
 from pytest_stormdb.verdict.threshold import Threshold
+from pytest_stormdb.workers.launcher import Launcher
+from pytest_stormdb.workers.local import pick_launcher
+from pytest_stormdb.workers.runtime import Job
 from pytest_stormdb.workload.contract import Operation, WorkerPlaceholder, Workload
 
 ROOT = Path(pytest_stormdb.__file__).parents[1]
@@ -34,6 +37,7 @@ def load(
     thresholds: Sequence[Threshold] = (),
     arguments: Mapping[str, object] | None = None,
     workload: Mapping[str, Any] | None = None,
+    launcher: Callable[[Job], Launcher] = pick_launcher,
     **options: Any,
 ) -> RunRecord:
     """Run a function under load in this process's own workers; ``arguments`` as fixtures would give them."""
@@ -47,7 +51,7 @@ def load(
         is_async=inspect.iscoroutinefunction(function),
         **(workload or {}),
     )
-    return run(made, make_plan(("test", options)), dsn, embedded=True, thresholds=thresholds)
+    return run(made, make_plan(("test", options)), dsn, embedded=True, thresholds=thresholds, launcher=launcher)
 
 
 def errors_of(record: RunRecord) -> dict[str, int]:
@@ -145,7 +149,7 @@ class Session:
         return found
 
     def workers(self) -> list[int]:
-        """The hosts, in the order they were forked."""
+        """The processes of its workers, in the order they were forked."""
         return sorted(pid for pid, parent in self.processes().items() if parent == self.process.pid)
 
     def wait_for(self, text: str, limit_s: float = 30) -> None:

@@ -95,7 +95,7 @@ def test_every_arrival_goes_to_one_of_many_workers_some_of_which_are_killed(tmp_
         for pid in pids[:2]:
             time.sleep(0.01)
             os.kill(pid, signal.SIGKILL)
-        while not queue._writer.closed:
+        while not queue.is_fed():
             queue.feed()
         for pid in pids:
             os.waitpid(pid, 0)

@@ -7,7 +7,7 @@ import os
 import re
 import struct
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -15,16 +15,15 @@ from typing import Any
 import pytest
 
 from pytest_stormdb.load.pacing import make_schedule
-from pytest_stormdb.load.plan import make_plan
+from pytest_stormdb.load.plan import LoadPlan, make_plan
 from pytest_stormdb.run.pipeline import run
 from pytest_stormdb.verdict.threshold import Threshold
 from pytest_stormdb.workers.arrivals import NOT_YET, PipedArrivalQueue
-from pytest_stormdb.workers.supervisor import Supervisor
+from pytest_stormdb.workers.local import ForkLauncher
+from pytest_stormdb.workers.runtime import Job
 from pytest_stormdb.workload.contract import Operation, Workload
 
 from .harness import load
-
-Claims = Callable[[], list[int]]
 
 
 def empty(worker: Any) -> None:
@@ -36,21 +35,41 @@ def ten_ms(worker: Any) -> None:
     worker.conn.execute("SELECT pg_sleep(0.01)")
 
 
-@pytest.fixture
-def claims(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Claims]:
-    """Every arrival that any worker of a run claimed, in ns from its start."""
-    log = os.open(tmp_path / "claims", os.O_RDWR | os.O_CREAT | os.O_APPEND)
-    claim = PipedArrivalQueue.claim
+class NotedQueue(PipedArrivalQueue):
+    """Writes down every arrival that any worker claims."""
 
-    def noted(self: PipedArrivalQueue) -> int | None:
-        intended_ns = claim(self)
-        if intended_ns not in (None, NOT_YET):
-            os.write(log, struct.pack("q", intended_ns))
+    def __init__(self, plan: LoadPlan, log: int) -> None:
+        schedule = make_schedule(plan)
+        super().__init__(schedule, schedule.starts_ns())
+        self._log = log
+
+    def claim(self) -> int | None:
+        intended_ns = super().claim()
+        if intended_ns is not None and intended_ns != NOT_YET:
+            os.write(self._log, struct.pack("q", intended_ns))
         return intended_ns
 
-    monkeypatch.setattr(PipedArrivalQueue, "claim", noted)
-    yield lambda: sorted(value for (value,) in struct.iter_unpack("q", (tmp_path / "claims").read_bytes()))
-    os.close(log)
+
+class Claims:
+    """Every arrival that any worker of a run with this launcher claimed, in ns from its start."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.log = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND)
+
+    def launcher(self, job: Job) -> ForkLauncher:
+        return ForkLauncher(job, NotedQueue(job.plan, self.log))
+
+    def __call__(self) -> list[int]:
+        return sorted(value for (value,) in struct.iter_unpack("q", self._path.read_bytes()))
+
+
+@pytest.fixture
+def claims(tmp_path: Path) -> Iterator[Claims]:
+    """What the workers of a run claim, where the run is given its launcher."""
+    noted = Claims(tmp_path / "claims")
+    yield noted
+    os.close(noted.log)
 
 
 @pytest.mark.parametrize("is_async", [False, True], ids=["processes", "tasks"])
@@ -61,7 +80,16 @@ def test_each_uniform_arrival_is_served_exactly_once(dsn: str, claims: Claims, i
         """Nothing."""
 
     function = empty_async if is_async else empty
-    record = load(function, dsn, workers=4, rate="500/s", warmup="400ms", duration="800ms", connect=False)
+    record = load(
+        function,
+        dsn,
+        launcher=claims.launcher,
+        workers=4,
+        rate="500/s",
+        warmup="400ms",
+        duration="800ms",
+        connect=False,
+    )
     assert claims() == [round(index * 1e9 / 500) for index in range(600)]
     assert (record.statistics.total.count, record.dropped) == (400, 0)
 
@@ -69,7 +97,7 @@ def test_each_uniform_arrival_is_served_exactly_once(dsn: str, claims: Claims, i
 @pytest.mark.parametrize("arrivals", ["uniform", "poisson"])
 def test_what_nobody_was_free_to_serve_is_counted_as_dropped(dsn: str, claims: Claims, arrivals: str) -> None:
     """Two workers of 10 ms cannot serve 1,000/s: served and dropped add up to the schedule, and it is a finding."""
-    record = load(ten_ms, dsn, workers=2, rate="1000/s", arrivals=arrivals, duration="1s")
+    record = load(ten_ms, dsn, launcher=claims.launcher, workers=2, rate="1000/s", arrivals=arrivals, duration="1s")
     plan = make_plan(("", {"rate": "1000/s", "arrivals": arrivals, "duration": "1s"}))
     assert record.statistics.total.count == len(claims())
     assert record.statistics.total.count + record.dropped == sum(1 for _ in make_schedule(plan).starts_ns())
@@ -87,16 +115,33 @@ def test_a_number_of_iterations_hides_no_missed_rate(dsn: str) -> None:
     assert not any("rate not reached" in finding for finding in kept.validity.findings)
 
 
-def test_a_late_parent_moves_nothing_out_of_the_warm_up(dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
+class LateQueue(PipedArrivalQueue):
+    """Is not fed before an instant."""
+
+    from_ns = 1 << 63
+
+    def feed(self) -> None:
+        if time.perf_counter_ns() >= self.from_ns:
+            super().feed()
+
+
+class LateLauncher(ForkLauncher):
+    """Feeds its workers 0.6 s late."""
+
+    def __init__(self, job: Job) -> None:
+        schedule = make_schedule(job.plan)
+        self._queue = LateQueue(schedule, schedule.starts_ns())
+        super().__init__(job, self._queue)
+
+    def start(self, delay_ns: int) -> None:
+        self._queue.from_ns = time.perf_counter_ns() + delay_ns + 600_000_000
+        super().start(delay_ns)
+
+
+def test_a_late_parent_moves_nothing_out_of_the_warm_up(dsn: str) -> None:
     """Workers that find no arrivals for 0.6 s still count those of 0.3 s of warm-up as such, and the rest as late."""
-    feed = Supervisor._feed
-
-    def late(self: Supervisor) -> None:
-        if self._measured_from_ns is not None and time.perf_counter_ns() > self._measured_from_ns + 300_000_000:
-            feed(self)
-
-    monkeypatch.setattr(Supervisor, "_feed", late)
-    record = load(empty, dsn, workers=2, rate="100/s", warmup="300ms", duration="1s", connect=False)
+    options: dict[str, Any] = {"workers": 2, "rate": "100/s", "warmup": "300ms", "duration": "1s", "connect": False}
+    record = load(empty, dsn, launcher=LateLauncher, **options)
     assert (record.statistics.total.count, record.dropped) == (100, 0)
     assert record.statistics.total.response.max > 0.2
     late_ms = re.search(r"idle workers started up to (\d+) ms", record.validity.reasons[0])
@@ -111,7 +156,7 @@ def test_a_forked_child_takes_no_arrival(dsn: str, claims: Claims) -> None:
         if worker.iteration % 5 == 0:
             os.fork()
 
-    record = load(forks, dsn, workers=2, rate="50/s", duration="1s", connect=False)
+    record = load(forks, dsn, launcher=claims.launcher, workers=2, rate="50/s", duration="1s", connect=False)
     assert len(claims()) == 50
     assert (record.statistics.total.count, record.statistics.total.failures) == (50, 0)
 
@@ -119,7 +164,17 @@ def test_a_forked_child_takes_no_arrival(dsn: str, claims: Claims) -> None:
 @pytest.mark.slow
 def test_poisson_arrivals_of_a_real_run_are_exponential(dsn: str, claims: Claims) -> None:
     """The gaps between the arrivals of a run pass a Kolmogorov-Smirnov test at 1 % against their distribution."""
-    load(empty, dsn, workers=3, rate="1000/s", arrivals="poisson", duration="3s", seed=7, connect=False)
+    load(
+        empty,
+        dsn,
+        launcher=claims.launcher,
+        workers=3,
+        rate="1000/s",
+        arrivals="poisson",
+        duration="3s",
+        seed=7,
+        connect=False,
+    )
     starts = claims()
     gaps = sorted((after - before) / 1e6 for before, after in pairwise(starts))
     n = len(gaps)

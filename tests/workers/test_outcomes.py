@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from typing import Any
 
@@ -10,6 +11,7 @@ import psycopg
 import pytest
 
 from pytest_stormdb.measurement.sample import OperationResult
+from pytest_stormdb.reports.document import run_document
 
 from .harness import errors_of, load, sessions, within
 
@@ -282,6 +284,24 @@ def test_results_of_a_batch_count_each(dsn: str, is_open: bool) -> None:
     assert operations["insert"].tally.rows == 60
     assert operations["insert"].service.count == 10
     assert operations["delete"].tally.errors == {"unsuccessful": (10, "gone")}
+
+
+@pytest.mark.parametrize("processes", [1, 2], ids=["threads", "processes"])
+def test_metadata_of_the_first_failed_results_is_kept(dsn: str, processes: int) -> None:
+    """Of failed results, the first five per code leave their metadata in the record, as plain values."""
+
+    def fails(worker: Any) -> OperationResult:
+        said = {"iteration": worker.iteration, "when": time.gmtime(0), "share": float("nan"), "text": "x" * 1000}
+        return OperationResult(success=worker.iteration < 2, error="out of stock", metadata=said)
+
+    record = load(fails, dsn, workers=2, iterations=10, processes=processes, connect=False)
+    (error,) = run_document(record)["operations"]["fails"]["errors"]
+    assert (error["code"], error["count"], error["example"]) == ("unsuccessful", 16, "out of stock")
+    assert len(error["metadata"]) == 5
+    assert error["metadata"][0]["iteration"] == 2
+    assert error["metadata"][0]["share"] == "nan"
+    assert error["metadata"][0]["text"] == "x" * 500
+    assert json.loads(json.dumps(error["metadata"], allow_nan=False)) == error["metadata"]
 
 
 def test_what_a_call_returns_is_released_outside_of_the_next_call(dsn: str) -> None:

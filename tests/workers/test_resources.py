@@ -144,7 +144,9 @@ def test_an_asynchronous_resource_needs_an_asynchronous_workload(dsn: str) -> No
     def uses(worker: Any, pool: int) -> None:
         """Nothing."""
 
-    record = load(uses, dsn, arguments={"pool": WorkerFixture(pool, {"worker": WorkerPlaceholder()})}, workers=1, iterations=1)
+    record = load(
+        uses, dsn, arguments={"pool": WorkerFixture(pool, {"worker": WorkerPlaceholder()})}, workers=1, iterations=1
+    )
     assert "only an async def workload can use it" in record.reasons[0]
 
 

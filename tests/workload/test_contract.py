@@ -13,9 +13,9 @@ from pytest_stormdb.errors import WorkloadError
 from pytest_stormdb.measurement.recorder import Recorder
 from pytest_stormdb.workload.contract import (
     Operation,
-    WorkerFixture,
     Resources,
     Worker,
+    WorkerFixture,
     WorkerPlaceholder,
     Workload,
     failure_of,

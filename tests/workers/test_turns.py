@@ -1,0 +1,107 @@
+"""When turns come and where their samples go, by a clock that is moved by hand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from pytest_stormdb.workers.arrivals import NOT_YET
+
+from .unit import MS, SECOND, FixedArrivals, Unit
+
+
+def working(unit: dict[str, Unit], duration_ns: int = 10 * MS) -> Any:
+    """A function that takes that long by the clock of the unit that will be put in there."""
+
+    def work(worker: Any) -> None:
+        unit["it"].clock.advance(duration_ns)
+
+    return work
+
+
+def made(duration_ns: int = 10 * MS, **options: Any) -> Unit:
+    """A worker whose function takes that long."""
+    holder: dict[str, Unit] = {}
+    holder["it"] = Unit(working(holder, duration_ns), **options)
+    return holder["it"]
+
+
+def test_a_closed_loop_calls_until_the_deadline() -> None:
+    """A second of 10 ms each is a hundred iterations, their times exact, nothing in between."""
+    unit = made(duration="1s")
+    total = unit.run().whole.total()
+    assert (total.count, total.service.total_ns) == (100, SECOND)
+    assert unit.runtime.turns.pause_ns == 0
+    assert unit.clock.slept_ns == [20 * MS]
+
+
+def test_warm_up_is_left_out_and_intervals_are_whole_seconds() -> None:
+    """Of 2.5 s after half a second of warm-up, each interval holds the iterations meant to start in it."""
+    found = made(20 * MS, warmup="500ms", duration="2500ms").run()
+    assert {index: snapshot.total().count for index, snapshot in found.intervals.items()} == {0: 50, 1: 50, 2: 25}
+
+
+def test_iterations_count_after_the_warm_up() -> None:
+    """Seven iterations are seven measured ones, however many the warm-up had."""
+    unit = made(warmup="95ms", iterations=7)
+    assert unit.run().whole.total().count == 7
+    assert unit.worker.iteration == 16
+
+
+def test_think_time_is_waited_for_between_calls_and_is_no_pause() -> None:
+    """90 ms of thinking after 10 ms of work are ten iterations a second, waited in slices of 50 ms."""
+    unit = made(duration="1s", think_time="90ms")
+    assert unit.run().whole.total().count == 10
+    assert unit.clock.slept_ns[1:3] == [50 * MS, 40 * MS]
+    assert unit.runtime.turns.pause_ns == 0
+
+
+def test_a_pause_ends_with_the_run() -> None:
+    """A worker that would pause for an hour stops at the deadline."""
+    unit = made(duration="1s")
+    unit.worker.pause(3600)
+    assert unit.run().whole.total().count == 1
+    assert unit.clock.slept_ns[-1] <= 50 * MS
+
+
+def test_stages_of_workers_let_a_worker_in_and_out() -> None:
+    """Worker 0 of `1:1s,0:1s,1:1s` rests in the second stage, and its samples are in the stages they began in."""
+    found = made(stages=[("1s", 1), ("1s", "1->0"), ("1s", 1)]).run()
+    assert {stage: snapshot.total().count for stage, snapshot in found.stages.items()} == {0: 100, 1: 50, 2: 100}
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["fed", "late"])
+def test_an_open_loop_charges_a_delay_to_the_arrivals_it_delays(late: bool) -> None:
+    """Arrivals every 10 ms, served in 25 ms each: the response times grow by 15 ms, the service times do not."""
+    offsets = [0, 10 * MS, 20 * MS, 30 * MS]
+    unit = made(25 * MS, rate="100/s", duration="1s", arrivals=FixedArrivals(*([NOT_YET] if late else []), *offsets))
+    total = unit.run().whole.total()
+    assert (total.count, total.service.total_ns) == (4, 100 * MS)
+    waited = 200_000 if late else 0  # it looks again that much later
+    assert total.lag.total_ns == pytest.approx((0 + 15 + 30 + 45) * MS + 4 * waited, rel=1e-3)
+    assert total.response.total_ns == pytest.approx((25 + 40 + 55 + 70) * MS + 4 * waited, rel=1e-3)
+
+
+def test_an_idle_worker_of_an_open_loop_sleeps_until_its_arrival() -> None:
+    """It comes on time, sends a sign of life each second meanwhile, and its wake-ups were not late."""
+    unit = made(MS, rate="1/s", duration="5s", arrivals=FixedArrivals(3 * SECOND))
+    total = unit.run().whole.total()
+    assert (total.count, total.lag.total_ns) == (1, 0)
+    assert len(unit.messages) >= 4
+    assert unit.clock.now_ns() == 1_000 * SECOND + 20 * MS + 3 * SECOND + MS
+
+
+def test_no_arrival_is_served_after_a_stop() -> None:
+    """A worker that waits for an arrival when the run is stopped leaves it."""
+    unit = made(rate="1/s", duration="5s", arrivals=FixedArrivals(SECOND))
+    unit.deadline.stop()
+    assert unit.run().whole.total().count == 0
+
+
+def test_a_stop_outlives_the_deadline() -> None:
+    """What was stopped before the deadline is set stays stopped."""
+    unit = made(duration="1s")
+    unit.deadline.stop()
+    unit.deadline.set(unit.clock.now_ns() + SECOND)
+    assert unit.deadline.stopped
