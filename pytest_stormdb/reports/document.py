@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..load.plan import LoadPlan
-from ..measurement.recorder import Metric
+from ..measurement.recorder import Metric, Tally
 from ..measurement.scalability import Sweep
 from ..measurement.stats import Latency, OperationStatistics, RunStatistics
 from ..record import (
@@ -135,13 +135,20 @@ def _operation(figures: OperationStatistics) -> dict[str, Any]:
         "service": _latency(figures.service),
         "lag": _latency(figures.lag),
         "failed": _latency(Latency(tally.failed)),
-        "errors": [
-            {"code": code, "count": count, "example": example, "metadata": tally.error_metadata.get(code, [])}
-            for code, (count, example) in sorted(tally.errors.items(), key=lambda item: -item[1][0])
-        ],
+        "errors": _errors(tally),
         "overflow": tally.service.overflow,
         "histogram": figures.response.histogram.encode(),
     }
+
+
+def _errors(tally: Tally) -> list[dict[str, Any]]:
+    """The most frequent first; with metadata where failed results had any."""
+    errors = sorted(tally.errors.items(), key=lambda item: -item[1][0])
+    return [
+        {"code": code, "count": count, "example": example}
+        | ({"metadata": tally.error_metadata[code]} if code in tally.error_metadata else {})
+        for code, (count, example) in errors
+    ]
 
 
 def _latency(latency: Latency) -> dict[str, float | None]:

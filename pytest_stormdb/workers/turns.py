@@ -83,6 +83,7 @@ class Turns:
 
     def _closed_turns(self) -> Generator[int, None, None]:
         words, flush, now_ns = self._deadline.words, self._flush, self._now_ns
+        take_pause_ns = self._worker.take_pause_ns
         low_ns, high_ns = self._plan.think_time_ns
         left = self._plan.iterations
         for from_ns, to_ns in active_windows_ns(self._plan, self._worker.id):
@@ -96,7 +97,7 @@ class Turns:
                     left -= 1
                     if not left:
                         return
-                pause_ns = self._worker.take_pause_ns()
+                pause_ns = take_pause_ns()
                 if high_ns:
                     pause_ns += self._draws.randint(low_ns, high_ns)
                 if pause_ns:
