@@ -95,7 +95,7 @@ class Group:
         self._add_up()
 
     async def tear_down(self) -> None:
-        """Tear down all workers but those that are stuck, and say farewell."""
+        """Tear down all workers but those that are stuck, and say that this group is done."""
         for worker in self._workers:
             if worker.lifecycle.state is not State.STUCK:
                 await worker.tear_down()

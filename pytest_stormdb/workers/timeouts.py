@@ -20,7 +20,7 @@ _PACKAGE = __name__.partition(".")[0] + "."
 
 
 class WatchedLoop:
-    """A worker's loop under watch. ``task`` is what runs it, where it is asynchronous."""
+    """A worker's loop, as whoever enforces its timeout sees it. ``task`` is what runs it, where it is asynchronous."""
 
     def __init__(self, loop: Loop, connection: NoConnection, lifecycle: Lifecycle, now_ns: int) -> None:
         self.loop = loop
@@ -52,7 +52,7 @@ def poll_s(timeout_ns: int) -> float:
 
 
 class ThreadTimeouts:
-    """For workers that are threads. ``report`` is told of a worker that is given up.
+    """For workers that are threads. ``report`` is called with each worker that is given up.
 
     A worker that waits for no server is interrupted in its Python code, which works for a lone worker in its
     process. One that shares it with others, as a thread, can only be given up.
