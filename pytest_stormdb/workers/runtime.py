@@ -57,18 +57,10 @@ class WorkerRuntime:
         is_alone: bool = True,
         connection: NoConnection | None = None,
     ) -> None:
-        plan, clock, is_async = job.plan, control.clock, job.workload.is_async
+        plan, clock = job.plan, control.clock
         recorder = Recorder()
         draws = random.Random(f"plan:{plan.seed}:{worker_id}")
-        self.worker = Worker(
-            id=worker_id,
-            count=plan.workers,
-            dsn=job.dsn,
-            seed=plan.seed,
-            batch_size=plan.batch_size,
-            recorder=recorder,
-            is_async=is_async,
-        )
+        self.worker = _make_worker(job, worker_id, recorder)
         self.lifecycle = Lifecycle()
         self.scheduling = SchedulerUsage()
         self.flush = Flush(worker=worker_id, plan=plan, recorder=recorder, send=send)
@@ -157,3 +149,16 @@ class WorkerRuntime:
             return
         what = f"worker {self.worker.id}: {type(error).__name__}: {error}"
         self._send(Broken(self.worker.id, WorkloadError(what), self._workload.explain(error)))
+
+
+def _make_worker(job: Job, worker_id: int, recorder: Recorder) -> Worker:
+    """The worker as the workload sees it; its connection comes later."""
+    return Worker(
+        id=worker_id,
+        count=job.plan.workers,
+        dsn=job.dsn,
+        seed=job.plan.seed,
+        batch_size=job.plan.batch_size,
+        recorder=recorder,
+        is_async=job.workload.is_async,
+    )
