@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from .load.plan import LoadPlan, Stage
+from .load.plan import LoadPlan
+from .load.stages import Stage
 from .measurement.scalability import Point, Sweep
 from .measurement.stats import RunStatistics
 from .verdict.threshold import Verdict

@@ -19,7 +19,7 @@ ROOMS = {
     "": "errors units",
     "measurement": "clock machine sample histogram recorder stats scalability usage",
     "embedded": "watchdog binaries server",
-    "load": "plan pacing sweep",
+    "load": "values stages sweep options layers plan pacing",
     "configuration": "yaml_nodes fields parameters file",
     "database": "connect target server isolation statement connection health",
     "packages": (

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import difflib
-import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TypeVar, overload
+from typing import Any, TypeVar, overload
 
 from ..errors import PlanError, StormDBError
-from ..units import parse_duration_ns, parse_rate_per_s
+from ..load.options import Option
+from ..load.values import POSITIVE_DURATION, Kind
 from .yaml_nodes import Value
-
-_LONGEST_NS = 2**63 - 1
 
 T = TypeVar("T")
 D = TypeVar("D")
@@ -133,30 +131,38 @@ def choice(*words: str) -> Callable[[Value], str]:
     return read
 
 
-def duration_ns(value: Value) -> int:
-    """A duration such as ``30s``, or a number of seconds, in nanoseconds."""
-    try:
-        duration = parse_duration_ns(value.data)
-    except (PlanError, OverflowError):
-        duration = _LONGEST_NS + 1
-    if duration > _LONGEST_NS:
-        raise value.refuse("must be a duration such as '500ms', '30s', '5m' or '1h'")
-    return duration
-
-
 def positive_duration_ns(value: Value) -> int:
-    duration = duration_ns(value)
-    if duration == 0:
-        raise value.refuse("must be a duration above zero, such as '30s'")
+    """A duration above zero such as ``30s``, or a number of seconds, in nanoseconds."""
+    duration: int = _parsed(value, POSITIVE_DURATION)
     return duration
 
 
-def rate_per_s(value: Value) -> float:
-    """A rate such as ``1000/s`` or ``60/m``, or a number per second."""
+def option_value(option: Option) -> Callable[[Value], object]:
+    """What a file says of an option, checked, and as it was said; later it is read as every source's word is."""
+    if option.kind.words:
+        return choice(*option.kind.words)
+    if option.kind.ini == "linelist":
+        return listed(text)
+
+    return checked(option.kind)
+
+
+def checked(kind: Kind) -> Callable[[Value], object]:
+    """A value of a kind, as it was said."""
+
+    def read(value: Value) -> object:
+        _parsed(value, kind)
+        return value.data
+
+    return read
+
+
+def _parsed(value: Value, kind: Kind) -> Any:
+    """What a scalar means. The error shows it as it was written: what a variable stands for may be a secret."""
+    is_text_for_a_number = kind.ini == "int" and isinstance(value.data, str)  # such as 010: eight, or ten?
     try:
-        rate = parse_rate_per_s(value.data)
-    except (PlanError, OverflowError):
-        rate = math.nan
-    if not math.isfinite(rate):
-        raise value.refuse("must be a rate above zero such as '1000/s', '60/m', or a number per second")
-    return rate
+        if value.is_scalar and not is_text_for_a_number:
+            return kind.read(value.data, value.key)
+    except PlanError:
+        pass
+    raise value.refuse(f"must be {kind.expects}")

@@ -8,15 +8,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import PlanError
+from ..load.options import FILE, NOT_GIVEN, said_in
+from ..load.values import POSITIVE_DURATION
 from .fields import (
     Section,
+    checked,
     choice,
-    duration_ns,
     flag,
     listed,
     mapping,
+    option_value,
     positive_duration_ns,
-    rate_per_s,
     secret,
     section,
     text,
@@ -24,22 +26,7 @@ from .fields import (
 )
 from .yaml_nodes import Value, load
 
-LOAD_KEYS = (
-    "workers",
-    "duration",
-    "iterations",
-    "warmup",
-    "rate",
-    "rate_limit",
-    "arrivals",
-    "stages",
-    "think_time",
-    "timeout",
-    "retries",
-    "batch_size",
-    "seed",
-    "slo",
-)
+LOAD_KEYS = tuple(key for option in said_in(FILE) for key in (option.name, *option.aliases))
 DATABASE_KEYS = (
     "dsn",
     "host",
@@ -60,40 +47,8 @@ KEYS = ("plugin", "version", "parameters", "database", *LOAD_KEYS, "metrics", "l
 SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 LOG_LEVELS = ("debug", "info", "warning", "error", "critical")
 EXPORTERS = ("prometheus", "json")
-MOST_WORKERS = 262_143  # PostgreSQL's own limit of max_connections
 _MOST_PASSWORD_BYTES = 1 << 16
 _SECOND = 10**9
-
-
-@dataclass(frozen=True)
-class LoadSection:
-    """How to load, each None where the file does not say; `slo` are threshold expressions."""
-
-    workers: int | None = None
-    duration_ns: int | None = None
-    iterations: int | None = None
-    warmup_ns: int | None = None
-    rate_per_s: float | None = None
-    arrivals: str | None = None
-    stages: str | None = None
-    think_time_ns: int | None = None
-    timeout_ns: int | None = None
-    retries: int | None = None
-    batch_size: int | None = None
-    seed: int | None = None
-    slo: tuple[str, ...] = ()
-
-    def mark_options(self) -> dict[str, object]:
-        """What is given, as the options of the mark `stormdb`; the thresholds are not among them."""
-        options: dict[str, object] = {}
-        for name, value in vars(self).items():
-            if value is None or name == "slo":
-                continue
-            if name.endswith("_ns"):
-                options[name.removesuffix("_ns")] = f"{value}ns"
-            else:
-                options[name.removesuffix("_per_s")] = value
-        return options
 
 
 @dataclass(frozen=True)
@@ -131,16 +86,19 @@ class LoggingSection:
 
 @dataclass(frozen=True)
 class HealthSection:
+    """`interval` and `timeout` are durations as they are written, checked."""
+
     enabled: bool = True
-    interval_ns: int = 30 * _SECOND
-    timeout_ns: int = 10 * _SECOND
+    interval: object = NOT_GIVEN
+    timeout: object = NOT_GIVEN
 
 
 @dataclass(frozen=True)
 class Configuration:
     """What a configuration file says; a section is None where the file has none.
 
-    `places` is where each key stands (``file:line`` of ``parameters.rows``), for errors found later.
+    `load` are the options it says, by their names in the table of options and written as there; `slo` are threshold
+    expressions. `places` is where each key stands (``file:line`` of ``parameters.rows``), for errors found later.
     """
 
     path: Path
@@ -148,7 +106,8 @@ class Configuration:
     version: str | None = None
     parameters: Mapping[str, object] = field(default_factory=dict)
     database: DatabaseSection | None = None
-    load: LoadSection = LoadSection()
+    load: Mapping[str, object] = field(default_factory=dict)
+    slo: tuple[str, ...] = ()
     metrics: MetricsSection | None = None
     logging: LoggingSection | None = None
     health_checks: HealthSection | None = None
@@ -175,6 +134,7 @@ def load_configuration(path: Path, environ: Mapping[str, str]) -> Configuration:
         parameters=top.read("parameters", _parameters, {}),
         database=top.read("database", _database),
         load=_load(top),
+        slo=top.read("slo", listed(text), ()),
         metrics=top.read("metrics", _metrics),
         logging=top.read("logging", _logging),
         health_checks=top.read("health_checks", _health_checks),
@@ -186,23 +146,14 @@ def _parameters(value: Value) -> dict[str, object]:
     return {key: entry.plain() for key, entry in mapping(value).items()}
 
 
-def _load(top: Section) -> LoadSection:
-    top.only_one("rate", "rate_limit")
-    return LoadSection(
-        workers=top.read("workers", whole_number(1, MOST_WORKERS)),
-        duration_ns=top.read("duration", positive_duration_ns),
-        iterations=top.read("iterations", whole_number(1)),
-        warmup_ns=top.read("warmup", duration_ns),
-        rate_per_s=top.read("rate", rate_per_s, top.read("rate_limit", rate_per_s)),
-        arrivals=top.read("arrivals", choice("poisson", "uniform")),
-        stages=top.read("stages", text),
-        think_time_ns=top.read("think_time", duration_ns),
-        timeout_ns=top.read("timeout", positive_duration_ns),
-        retries=top.read("retries", whole_number(0)),
-        batch_size=top.read("batch_size", whole_number(1)),
-        seed=top.read("seed", whole_number(0)),
-        slo=top.read("slo", listed(text), ()),
-    )
+def _load(top: Section) -> dict[str, object]:
+    found: dict[str, object] = {}
+    for option in said_in(FILE):
+        keys = (option.name, *option.aliases)
+        top.only_one(*keys)
+        found.update((option.name, top.read(key, option_value(option))) for key in keys if key in top.entries)
+    found.pop("slo", None)
+    return found
 
 
 def _database(value: Value) -> DatabaseSection:
@@ -265,6 +216,6 @@ def _health_checks(value: Value) -> HealthSection:
     given = section(value, HEALTH_KEYS)
     return HealthSection(
         enabled=given.read("enabled", flag, HealthSection.enabled),
-        interval_ns=given.read("interval", positive_duration_ns, HealthSection.interval_ns),
-        timeout_ns=given.read("timeout", positive_duration_ns, HealthSection.timeout_ns),
+        interval=given.read("interval", checked(POSITIVE_DURATION), NOT_GIVEN),
+        timeout=given.read("timeout", checked(POSITIVE_DURATION), NOT_GIVEN),
     )

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, repeat
 
-from .plan import LoadPlan, Stage
+from .plan import LoadPlan
+from .stages import Stage
 
 _LONGEST_SPIN_NS = 100_000
 _SPIN_SHARE = 0.1

@@ -5,19 +5,19 @@ from __future__ import annotations
 import re
 
 from ..errors import PlanError
-from .plan import MAX_WORKERS
+from .stages import MAX_WORKERS
 
 _LINEAR = re.compile(r"linear:(\d+)\.\.(\d+):(\d+)")
 _DOUBLING = re.compile(r"doubling:(\d+)\.\.(\d+)")
 
 
-def parse_sweep(text: str) -> tuple[int, ...]:
+def parse_sweep(text: object, what: str = "sweep") -> tuple[int, ...]:
     """``1,2,4,8``, ``linear:1..32:4`` (every fourth, and the last) or ``doubling:1..64``. Raises PlanError."""
-    counts = _counts(text.strip())
+    counts = _counts(str(text).strip())
     if not counts or any(not 1 <= count <= MAX_WORKERS for count in counts):
-        raise PlanError(f"sweep: {text!r} is not '1,2,4,8', 'linear:1..32:4' or 'doubling:1..64'")
+        raise PlanError(f"{what}: {text!r} is not '1,2,4,8', 'linear:1..32:4' or 'doubling:1..64'")
     if list(counts) != sorted(set(counts)):
-        raise PlanError(f"sweep: {text!r} does not rise; give each number of workers once, the least first")
+        raise PlanError(f"{what}: {text!r} does not rise; give each number of workers once, the least first")
     return counts
 
 

@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from _pytest._code.code import ReprFileLocation
+from _pytest._io import TerminalWriter
 
 if TYPE_CHECKING:
     from ..workload.contract import Operation
@@ -135,6 +137,25 @@ def complaint_of_other(item: pytest.Item) -> str | None:
     if item.get_closest_marker("stormdb_slo") is not None:
         return f"{item.name} has thresholds but is no workload; mark it stormdb, or use the stormdb fixture"
     return None
+
+
+class _Sentence:
+    """A complaint as pytest shows a failure: alone, and in the line of the summary."""
+
+    def __init__(self, item: pytest.Item, text: str) -> None:
+        self.reprcrash = ReprFileLocation(str(item.path), (item.location[1] or 0) + 1, text)
+        self.text = text
+
+    def __str__(self) -> str:
+        return self.text
+
+    def toterminal(self, out: TerminalWriter) -> None:
+        out.line(self.text, red=True)
+
+
+def collection_error(item: pytest.Item, sentence: str) -> pytest.CollectReport:
+    """The report that a test could not be collected, and why."""
+    return pytest.CollectReport(item.nodeid, "failed", _Sentence(item, sentence), [])  # type: ignore[arg-type]
 
 
 def _complaint_of_mix(name: str, mix: Mix) -> str | None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from ..database.health import HealthCheck, built_in
 from ..database.server import admin_connection
 from ..record import RunRecord, sweep_through
 from ..reports import junit
@@ -18,15 +18,9 @@ from ..run.result import Result
 from ..run.smoke import run_once
 from ..workload.contract import Operation, Workload
 from .collection import arguments_of, mix_of, shared_connection
-from .options import sweep_of, value_of
+from .options import value_of
 from .session import SESSION, Session, as_test_failures
-from .settings import (
-    health_checks_for,
-    package_of,
-    plan_for,
-    thresholds_for,
-    workload_name,
-)
+from .settings import Settings, package_of, settings_of, settings_of_call, workload_name
 
 if TYPE_CHECKING:
     from ..load.plan import LoadPlan
@@ -46,13 +40,21 @@ def check_ready(item: pytest.Function) -> None:
         pytest.fail(complaint, pytrace=False)
     dsn = str(funcargs[DSN])
     with as_test_failures():
-        plan = plan_for(item)
-        thresholds_for(item)
-        plans = _swept(plan, sweep_of(item.config)) or [plan]
+        settings = settings_of(item)
         with admin_connection(dsn) as admin:
-            preflight(admin, max(plans, key=lambda each: each.workers))
+            preflight(admin, max(settings.plans, key=lambda each: each.workers))
         if item.config.stash[SESSION].why_unmeasured is None:
-            item.stash[_HEALTH] = health_checks_for(item), checked_before(health_checks_for(item), dsn)
+            item.stash[_HEALTH] = _checked_before(settings, dsn)
+
+
+def _checked_before(settings: Settings, dsn: str) -> Health:
+    """The health checks of a run, and what they say before it. Raises ServerError where one fails."""
+    found = settings.health
+    if found is None:
+        return (), ()
+    checks = built_in(timeout_s=found.timeout_s, interval_s=found.interval_s)
+    checks += [HealthCheck(own.name, own.function, own.timeout_s, own.interval_s, abort=own.abort) for own in found.own]
+    return checks, checked_before(checks, dsn)
 
 
 def run_item(item: pytest.Function) -> None:
@@ -61,22 +63,21 @@ def run_item(item: pytest.Function) -> None:
     workload = _workload(item)
     dsn = str(item.funcargs[DSN])
     with as_test_failures():
-        plan, thresholds = plan_for(item), thresholds_for(item)
+        settings = settings_of(item)
     item.user_properties[:] = [pair for pair in item.user_properties if not pair[0].startswith("stormdb.")]
     if state.why_unmeasured is not None:
-        _run_unmeasured(item, state, workload, plan, dsn)
+        _run_unmeasured(item, state, workload, settings.plan, dsn)
         return
     state.start_outputs()
-    plans = _swept(plan, sweep_of(item.config)) or [plan]
     records = []
-    for each in plans:
+    for each in settings.plans:
         with as_test_failures():
             record = run(
                 workload,
                 each,
                 dsn,
                 embedded=state.is_embedded(dsn),
-                thresholds=thresholds,
+                thresholds=settings.thresholds,
                 health=item.stash[_HEALTH],
                 exporters=state.exporters,
             )
@@ -102,21 +103,19 @@ def run_in_hand(item: pytest.Item, function: Callable[..., Any], dsn: str, optio
         loop_factory=_loop_factory(item),
     )
     with as_test_failures():
-        plan = plan_for(item, (f"stormdb.run in {item.name}", options))
+        settings = settings_of_call(item, options)
     if state.why_unmeasured is not None:
-        _run_unmeasured(item, state, workload, plan, dsn)
+        _run_unmeasured(item, state, workload, settings.plan, dsn)
         pytest.skip(f"stormdb.run ran {name} once, unmeasured ({state.why_unmeasured}): there is no result to judge")
     with as_test_failures():
-        checks = health_checks_for(item)
-        health = checks, checked_before(checks, dsn)
-        thresholds = thresholds_for(item)
+        health = _checked_before(settings, dsn)
         state.start_outputs()
         record = run(
             workload,
-            plan,
+            settings.plan,
             dsn,
             embedded=state.is_embedded(dsn),
-            thresholds=thresholds,
+            thresholds=settings.thresholds,
             health=health,
             exporters=state.exporters,
         )
@@ -198,12 +197,6 @@ def _run_unmeasured(item: pytest.Item, state: Session, workload: Workload, plan:
 def _keep(item: pytest.Item, state: Session, record: RunRecord) -> None:
     state.records.append(record)
     junit.write(record, item.user_properties)
-
-
-def _swept(plan: LoadPlan, counts: Sequence[int]) -> list[LoadPlan]:
-    if counts and plan.stages and not plan.is_open:
-        pytest.fail("--stormdb-sweep: this workload has stages of workers; a sweep sets the workers itself", False)
-    return [dataclasses.replace(plan, workers=count) for count in counts]
 
 
 def _keep_sweep(item: pytest.Item, state: Session, records: Sequence[RunRecord]) -> None:

@@ -12,7 +12,7 @@ import pytest
 from .collection import is_workload
 from .options import value_of
 from .session import SESSION, as_test_failures
-from .settings import check_server, configuration_for, workload_name
+from .settings import check_server, configuration_for, settings_of, workload_name
 
 if TYPE_CHECKING:
     from ..configuration.parameters import Parameters
@@ -72,7 +72,7 @@ def stormdb_parameters(request: pytest.FixtureRequest) -> Parameters:
     from ..configuration.parameters import Parameters, parse_parameters
 
     with as_test_failures():
-        given = parse_parameters(value_of(request.config, "param") or [])
+        given = parse_parameters(value_of(request.config, "param"))
         configuration = configuration_for(request.node)
     if configuration is None:
         return Parameters(given, "--stormdb-param", {}, _without_traceback)
@@ -94,10 +94,8 @@ def worker(request: pytest.FixtureRequest, _stormdb_schema_dsn: str) -> Any:
 @pytest.fixture
 def batch_size(request: pytest.FixtureRequest) -> int:
     """The batch size of the load plan, for functions that work in batches."""
-    from .settings import plan_for
-
     with as_test_failures():
-        return plan_for(request.node).batch_size
+        return settings_of(request.node).plan.batch_size
 
 
 @pytest.fixture

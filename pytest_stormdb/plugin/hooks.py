@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 
 from ..errors import PlanError
+from ..load.options import NOT_GIVEN
 from .collection import (
     RUNNER,
     Mix,
+    collection_error,
     complaint,
     complaint_of_other,
     has_operations,
@@ -28,13 +30,7 @@ from .fixtures import (  # noqa: F401 - pytest finds the fixtures here
     stormdb_parameters,
     worker,
 )
-from .options import (
-    add_options,
-    check_early,
-    is_given,
-    most_workers,
-    value_of,
-)
+from .options import MARKED, add_options, check_early, is_given, value_of
 from .packages import (
     PACKAGES,
     Packages,
@@ -42,10 +38,10 @@ from .packages import (
     refusal,
 )
 from .session import SESSION, Session
+from .settings import check_plugin, most_workers, problem_of
 
-_MARKS = (
-    "stormdb(workers, duration, iterations, warmup, rate, arrivals, stages, think_time, timeout, retries, batch_size,"
-    " seed, connect): run this function, or this class of operations, as a load test",
+MARKS = (
+    f"{MARKED}: run this function, or this class of operations, as a load test",
     "stormdb_slo(*expressions, operation=None, abort=False): thresholds such as 'p99 < 20ms' that fail the test",
     "stormdb_health(interval=None, timeout=None, abort=False): a function (conn) that checks the server's health",
     "stormdb_operation(weight=1): one operation of a class marked stormdb",
@@ -59,7 +55,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    for mark in _MARKS:
+    for mark in MARKS:
         config.addinivalue_line("markers", mark)
     if is_given(config):
         check_early(config)
@@ -69,8 +65,8 @@ def pytest_configure(config: pytest.Config) -> None:
     config.args[:] = config.stash[PACKAGES].start(config.args)
     for name in ("json",):
         path = value_of(config, name)
-        if path is not None and not Path(path).absolute().parent.is_dir():
-            raise pytest.UsageError(f"--stormdb-{name}: {path!r}: there is no such directory")
+        if path is not NOT_GIVEN and not path.parent.is_dir():
+            raise pytest.UsageError(f"--stormdb-{name}: {str(path)!r}: there is no such directory")
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -96,20 +92,28 @@ def pytest_collect_directory(path: Path, parent: pytest.Collector) -> pytest.Col
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if config.stash[SESSION].configuration is not None and not hasattr(config, "workerinput"):
-        from .settings import check_plugin
-
         try:
             check_plugin(config, items)
         except PlanError as error:
             raise pytest.UsageError(f"--stormdb-config: {error}") from None
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """A refused workload fails the session, and keeps nobody else from running."""
+    """What is wrong with a workload fails the session, and keeps nobody else from running."""
+    refused = session.config.stash[PACKAGES].errors + _refuse_unsettled(session)
     session.config.stash[SESSION].most_workers = most_workers(session.items)
-    refused = session.config.stash[PACKAGES].errors
     if refused and session.testsfailed <= refused:
         session.config.option.continue_on_collection_errors = True
+
+
+def _refuse_unsettled(session: pytest.Session) -> int:
+    """Turn tests into collection errors whose marks and other sources make no sense; how many there were."""
+    problems = {item: problem for item in session.items if (problem := problem_of(item)) is not None}
+    session.items[:] = [item for item in session.items if item not in problems]
+    for item, problem in problems.items():
+        item.ihook.pytest_collectreport(report=collection_error(item, problem))
+    return len(problems)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
@@ -199,10 +203,10 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 def pytest_sessionfinish(session: pytest.Session) -> None:
     state = session.config.stash[SESSION]
     out = value_of(session.config, "json")
-    if out is not None and not hasattr(session.config, "workerinput"):
+    if out is not NOT_GIVEN and not hasattr(session.config, "workerinput"):
         from ..reports import document
 
-        document.write(state.record, Path(out))
+        document.write(state.record, out)
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from ..load.options import NOT_GIVEN
 from ..telemetry.exporters import (
     DEFAULT_PORT,
     Exporter,
@@ -13,7 +14,7 @@ from ..telemetry.exporters import (
     JsonFile,
     PrometheusPage,
 )
-from .options import parse_address, value_of
+from .options import value_of
 
 if TYPE_CHECKING:
     from ..configuration.file import Configuration
@@ -38,8 +39,8 @@ def open_exporters(config: pytest.Config, configuration: Configuration | None) -
     interval_s = section.interval_ns / 1e9 if section is not None else _INTERVAL_S
     exporters: list[Exporter] = []
     address = value_of(config, "prometheus")
-    if address is not None or "prometheus" in wanted:
-        exporters.append(PrometheusPage(*parse_address(address or str(DEFAULT_PORT))))
+    if address is not NOT_GIVEN or "prometheus" in wanted:
+        exporters.append(PrometheusPage(*(("127.0.0.1", DEFAULT_PORT) if address is NOT_GIVEN else address)))
     if "json" in wanted:
         exporters.append(JsonFile(config.invocation_params.dir / METRICS_FILE))
     return Exporters(exporters, interval_s)

@@ -14,15 +14,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pytest
 
 from ..errors import StormDBError, WorkloadError
+from ..load.options import NOT_GIVEN
 from ..packages.names import folded
-from .options import absolute, paths_of, value_of
+from .options import absolute, value_of
 
 if TYPE_CHECKING:
     from ..packages.discovery import PackagedWorkload
     from ..packages.importer import VerifiedFinder
     from ..packages.metadata import Metadata
-
-_POLICIES = ("off", "verify", "require")
 
 
 class Package(NamedTuple):
@@ -50,10 +49,12 @@ class Packages:
         self._announced: set[Path] = set()
         self._has_started = False
         self._finder: VerifiedFinder | None = None
-        self._checksums = self._policy("checksums", "verify")
-        keyrings = paths_of(config, "keyring")
-        self._keyring = keyrings[0] if keyrings else None
-        self._signatures = self._policy("signatures", "verify" if keyrings and self._checksums != "off" else "off")
+        self._checksums: str = value_of(config, "checksums")
+        keyring, signatures = value_of(config, "keyring"), value_of(config, "signatures")
+        self._keyring: Path | None = None if keyring is NOT_GIVEN else keyring
+        if signatures is NOT_GIVEN:
+            signatures = "verify" if self._keyring is not None and self._checksums != "off" else "off"
+        self._signatures: str = signatures
         if self._signatures != "off" and self._keyring is None:
             raise pytest.UsageError(f"--stormdb-signatures={self._signatures} needs --stormdb-keyring FILE")
         if self._signatures != "off" and self._checksums == "off":
@@ -131,23 +132,18 @@ class Packages:
         return str(package.workload.folder) if package is not None and package.refusals else argument
 
     def _on_path(self) -> Iterator[PackagedWorkload]:
-        if not value_of(self._config, "path"):
+        folders = value_of(self._config, "path")
+        if not folders:
             return
         from ..packages.discovery import find_workloads
 
         try:
-            workloads = find_workloads(paths_of(self._config, "path"))
+            workloads = find_workloads(folders)
         except StormDBError as error:
             raise pytest.UsageError(f"--stormdb-path: {error}") from None
         for workload in workloads:
             self.at(workload.folder)
             yield workload
-
-    def _policy(self, name: str, default: str) -> str:
-        policy: str = value_of(self._config, name) or default
-        if policy not in _POLICIES:
-            raise pytest.UsageError(f"--stormdb-{name}: {policy!r} is none of {', '.join(_POLICIES)}")
-        return policy
 
     def _examined(self, folder: Path) -> Package | None:
         if not _may_hold_one(folder):

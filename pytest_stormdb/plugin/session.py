@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
-from ..errors import StormDBError
+from ..errors import PlanError, StormDBError
+from ..load.options import NOT_GIVEN
 from ..packages.names import folded
-from .options import command_line, paths_of, value_of
+from .options import value_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -62,7 +63,8 @@ class Session:
 
         database = self.configuration.database if self.configuration is not None else None
         configured = None if database is None else joined(database.dsn, database.connection_options())
-        target = choose(value_of(self.config, "dsn"), os.environ, configured)
+        given = value_of(self.config, "dsn")
+        target = choose(None if given is NOT_GIVEN else given, os.environ, configured)
         return target.dsn if target is not None else self._start_embedded()
 
     def is_embedded(self, dsn: str) -> bool:
@@ -105,10 +107,7 @@ class Session:
         from ..embedded.server import EmbeddedServer
 
         if self._embedded is None:
-            configured = self.configuration.load.workers if self.configuration is not None else None
-            ini = self.config.getini("stormdb_workers")
-            given: Any = command_line(self.config)["workers"] or configured or ini or 0
-            most = max(_EMBEDDED_CONNECTIONS, max(int(given), self.most_workers) + _SPARE_CONNECTIONS)
+            most = max(_EMBEDDED_CONNECTIONS, self.most_workers + _SPARE_CONNECTIONS)
             self._embedded = EmbeddedServer.start(max_connections=most)
         return self._embedded.dsn
 
@@ -119,15 +118,30 @@ def is_same_name(one: str, other: str) -> bool:
 
 
 def _configuration(config: pytest.Config) -> Configuration | None:
-    paths = paths_of(config, "config")
-    if not paths:
+    path = value_of(config, "config")
+    if path is NOT_GIVEN:
         return None
     from ..configuration.file import load_configuration
 
     try:
-        return load_configuration(paths[0], os.environ)
+        found = load_configuration(path, os.environ)
+        _check(found)
+        return found
     except StormDBError as error:
         raise pytest.UsageError(f"--stormdb-config: {error}") from None
+
+
+def _check(found: Configuration) -> None:
+    """Raise PlanError for what a file says of a run, where that makes no sense by itself."""
+    from ..load.layers import resolve
+    from ..verdict.threshold import Threshold
+
+    resolve((str(found.path), found.load))
+    for index, expression in enumerate(found.slo):
+        try:
+            Threshold.parse(expression)
+        except PlanError as error:
+            raise PlanError(f"{found.places[f'slo.{index}']}: slo.{index}: {error}") from None
 
 
 SESSION = pytest.StashKey[Session]()

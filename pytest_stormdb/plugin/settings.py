@@ -1,32 +1,240 @@
-"""What holds for one workload: its name, its plan, its thresholds and its health checks, from all their sources."""
+"""What holds for one test: its plan, its thresholds and its health checks, resolved once from all their sources."""
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ..errors import PlanError
-from .collection import is_workload
-from .options import (
-    marked_options,
-    marked_thresholds,
-    plan_of,
-    thresholds_of,
-)
+from ..errors import PlanError, StormDBError, WorkloadError
+from ..load.options import NOT_GIVEN, Said, check_few_options, check_options, option_named
+from ..load.values import POSITIVE_DURATION
+from .collection import RUNNER, arguments_of, health_mark, is_workload
+from .options import HEALTH_OPTIONS, SLO_OPTIONS, command_line, given_by, given_lines, ini_file, value_of
 from .packages import PACKAGES, Package
 from .session import SESSION, is_same_name
 
 if TYPE_CHECKING:
     from ..configuration.file import Configuration
-    from ..database.health import HealthCheck
+    from ..load.layers import Layer
     from ..load.plan import LoadPlan
     from ..verdict.threshold import Threshold
 
-_INTERVAL = "30s"
-_TIMEOUT = "10s"
+_HEALTH_TIMEOUT = "10s"
+
+
+@dataclass(frozen=True, slots=True)
+class OwnCheck:
+    """A health check of the workload's module."""
+
+    name: str
+    function: Callable[..., object]
+    interval_s: float
+    timeout_s: float
+    abort: bool
+
+
+@dataclass(frozen=True, slots=True)
+class HealthSettings:
+    """How often the built-in checks run and how long one may take, and the workload's own."""
+
+    interval_s: float
+    timeout_s: float
+    own: tuple[OwnCheck, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Everything said of one test, read and checked.
+
+    ``plans`` are the plans to run one after the other: those of a sweep, else the plan alone. ``health`` is None where
+    health checks are switched off. ``options`` are all that may differ from test to test, by name, parsed.
+    """
+
+    plan: LoadPlan
+    plans: tuple[LoadPlan, ...]
+    thresholds: tuple[Threshold, ...]
+    health: HealthSettings | None
+    options: Mapping[str, Any]
+
+
+_SETTINGS = pytest.StashKey[Settings]()
+
+
+def settings_of(item: pytest.Item) -> Settings:
+    """The settings of a test, resolved when they are first asked for. Raises StormDBError."""
+    if _SETTINGS not in item.stash:
+        item.stash[_SETTINGS] = _settings(item, value_of(item.config, "sweep"))
+    return item.stash[_SETTINGS]
+
+
+def settings_of_call(item: pytest.Item, options: Mapping[str, Any]) -> Settings:
+    """The settings of one run in hand: ``options`` are stronger than the marks. A sweep is for marked tests alone."""
+    return _settings(item, NOT_GIVEN, _python_layer(f"stormdb.run in {item.name}", options))
+
+
+def problem_of(item: pytest.Item) -> str | None:
+    """What is wrong with what is said of a test, in one sentence; None where nothing is, or where it has no load.
+
+    A test with the runner in its hand may mend with its calls what does not go together before them.
+    """
+    try:
+        if is_workload(item):
+            settings_of(item)
+        elif _has_runner(item):
+            _plans_apart(item)
+            _thresholds(item, configuration_for(item))
+    except StormDBError as error:
+        return str(error)
+    return None
+
+
+def most_workers(items: Iterable[pytest.Item]) -> int:
+    """The greatest number of workers that any of these tests is known to ask for; 0 where none has load."""
+    plans = [plan for item in items if is_workload(item) for plan in settings_of(item).plans]
+    plans += [plan for item in items if _has_runner(item) for plan in _plans_apart(item)]
+    return max((plan.workers for plan in plans), default=0)
+
+
+def _has_runner(item: pytest.Item) -> bool:
+    return RUNNER in getattr(item, "fixturenames", ())
+
+
+def _plans_apart(item: pytest.Item) -> list[LoadPlan]:
+    """The plan that each source would make alone."""
+    from ..load.layers import resolve
+    from ..load.plan import plan_of
+
+    return [plan_of(resolve(layer)) for layer in _layers(item)]
+
+
+def _layers(item: pytest.Item, *calls: Layer) -> list[Layer]:
+    """Everything said of an item, the strongest source first."""
+    found = configuration_for(item)
+    configured = [(str(found.path), found.load)] if found is not None else []
+    return [command_line(item.config), *configured, *calls, *_marked_layers(item), ini_file(item.config)]
+
+
+def _settings(item: pytest.Item, sweep: Any, *calls: Layer) -> Settings:
+    from ..load.layers import resolve
+    from ..load.plan import plan_of
+
+    found = configuration_for(item)
+    options = resolve(*_layers(item, *calls))
+    plan = plan_of(options)
+    return Settings(
+        plan=plan,
+        plans=_swept(plan, sweep),
+        thresholds=tuple(_thresholds(item, found)),
+        health=_health(item, found),
+        options=options,
+    )
+
+
+def _swept(plan: LoadPlan, sweep: Any) -> tuple[LoadPlan, ...]:
+    if sweep is NOT_GIVEN:
+        return (plan,)
+    if plan.stages and not plan.is_open:
+        raise PlanError("--stormdb-sweep: this workload has stages of workers; a sweep sets the workers itself")
+    return tuple(dataclasses.replace(plan, workers=count) for count in sweep)
+
+
+def _marked_layers(item: pytest.Item) -> list[Layer]:
+    """The options of an item's stormdb marks, the closest first."""
+    layers = []
+    for mark in item.iter_markers("stormdb"):
+        where = f"mark stormdb of {item.name}"
+        if mark.args:
+            raise PlanError(f"{where}: {mark.args[0]!r} needs a name, such as workers=...")
+        layers.append(_python_layer(where, mark.kwargs))
+    return layers
+
+
+def _python_layer(where: str, options: Mapping[str, object]) -> Layer:
+    """What a mark or a call says; None, with which Python leaves an argument open, says nothing."""
+    check_options(options, where)
+    return where, {name: NOT_GIVEN if value is None else value for name, value in options.items()}
+
+
+def _thresholds(item: pytest.Item, found: Configuration | None) -> list[Threshold]:
+    """The thresholds of an item: for each metric and operation, those of the strongest source."""
+    from ..verdict.threshold import Threshold
+
+    def parsed(expressions: Sequence[str]) -> list[Threshold]:
+        return [Threshold.parse(text) for text in expressions]
+
+    chosen: list[Threshold] = []
+    for layer in (
+        parsed(given_lines(item.config, Said.COMMAND_LINE, "slo")),
+        parsed(found.slo if found is not None else ()),
+        _marked_thresholds(item),
+        parsed(given_lines(item.config, Said.INI, "slo")),
+    ):
+        taken = {(threshold.metric, threshold.operation) for threshold in chosen}
+        chosen += [threshold for threshold in layer if (threshold.metric, threshold.operation) not in taken]
+    return chosen
+
+
+def _marked_thresholds(item: pytest.Item) -> list[Threshold]:
+    """The thresholds of an item's stormdb_slo marks."""
+    from ..verdict.threshold import Threshold
+
+    thresholds = []
+    for mark in item.iter_markers("stormdb_slo"):
+        where = f"mark stormdb_slo of {item.name}"
+        check_few_options(mark.kwargs, SLO_OPTIONS, where)
+        if not mark.args:
+            raise PlanError(f"{where}: no threshold; write one such as 'p99 < 20ms'")
+        thresholds += [Threshold.parse(expression, **mark.kwargs) for expression in mark.args]
+    return thresholds
+
+
+def _health(item: pytest.Item, found: Configuration | None) -> HealthSettings | None:
+    """The health checks of an item's run: the command line is stronger than the file, than a mark, than the ini file.
+
+    A file that only switches them on says nothing of intervals and timeouts.
+    """
+    section = found.health_checks if found is not None else None
+    if section is not None and not section.enabled:
+        return None
+    given = given_by(item.config, Said.COMMAND_LINE, "health_interval")
+    interval = section.interval if section is not None else NOT_GIVEN
+    timeout = section.timeout if section is not None else NOT_GIVEN
+    ini = given_by(item.config, Said.INI, "health_interval")
+    default = option_named("health_interval").default
+    own = []
+    for name, function, mark in _marked_checks(item):
+        interval_s = _first_s(f"{name}: interval", given, interval, mark["interval"], ini, default)
+        timeout_s = _first_s(f"{name}: timeout", timeout, mark["timeout"], _HEALTH_TIMEOUT)
+        own.append(OwnCheck(name, function, interval_s, timeout_s, mark["abort"] not in (NOT_GIVEN, False)))
+    interval_s = _first_s("interval", given, interval, ini, default)
+    return HealthSettings(interval_s, _first_s("timeout", timeout, _HEALTH_TIMEOUT), tuple(own))
+
+
+def _first_s(what: str, *said: object) -> float:
+    """The first duration that is given, in seconds."""
+    duration_ns: int = POSITIVE_DURATION.read(next(value for value in said if value is not NOT_GIVEN), what)
+    return duration_ns / 1e9
+
+
+def _marked_checks(item: pytest.Item) -> Iterator[tuple[str, Callable[..., object], dict[str, object]]]:
+    """The checks of an item's module, with what their marks say of each of HEALTH_OPTIONS."""
+    module = item.getparent(pytest.Module)
+    for name, member in vars(module.obj).items() if module is not None else ():
+        mark = health_mark(member)
+        if mark is None:
+            continue
+        check_few_options(mark.kwargs, HEALTH_OPTIONS, f"mark stormdb_health of {name}")
+        if inspect.iscoroutinefunction(member) or inspect.isgeneratorfunction(member):
+            raise WorkloadError(f"health check {name} must be a plain function; write def {name}(conn)")
+        if len(arguments_of(member)) != 1:
+            raise WorkloadError(f"health check {name} takes one argument, the connection; write def {name}(conn)")
+        given = {option: mark.kwargs.get(option) for option in HEALTH_OPTIONS}
+        yield name, member, {option: NOT_GIVEN if value is None else value for option, value in given.items()}
 
 
 def package_of(node: Any) -> Package | None:
@@ -41,25 +249,6 @@ def workload_name(node: Any) -> str:
         return package.workload.name
     stem: str = node.path.stem
     return stem.removeprefix("test_").removesuffix("_test") or stem
-
-
-def plan_for(item: pytest.Item, *stronger: tuple[str, Mapping[str, Any]]) -> LoadPlan:
-    """The plan of an item; ``stronger`` layers come right after the configuration file's."""
-    return plan_of(item.config, [*_configured(item), *stronger, *marked_options(item)])
-
-
-def thresholds_for(item: pytest.Item) -> list[Threshold]:
-    """The thresholds of an item."""
-    from ..verdict.threshold import Threshold
-
-    found = configuration_for(item)
-    configured = [Threshold.parse(text) for text in found.load.slo] if found is not None else []
-    return thresholds_of(item.config, configured, marked_thresholds(item))
-
-
-def _configured(item: pytest.Item) -> Sequence[tuple[str, Mapping[str, Any]]]:
-    found = configuration_for(item)
-    return [(str(found.path), found.load.mark_options())] if found is not None else []
 
 
 def configuration_for(node: Any) -> Configuration | None:
@@ -99,56 +288,3 @@ def check_server(node: Any, admin: Any) -> None:
     unmet = unmet_server(package.metadata.dependencies, admin.info.server_version, available_extensions(admin))
     if unmet:
         raise ServerError("\n".join(f"workload {package.workload.name}: {sentence}" for sentence in unmet))
-
-
-def health_checks_for(item: pytest.Item) -> list[HealthCheck]:
-    """The built-in checks and those of the item's module."""
-    from ..database.health import HealthCheck, built_in
-    from ..units import parse_duration_ns
-
-    found = configuration_for(item)
-    section = found.health_checks if found is not None else None
-    if section is not None and not section.enabled:
-        return []
-
-    def seconds(given: object, configured_ns: int | None, marked: object, default: str, what: str) -> float:
-        if given is None and configured_ns is not None:
-            return configured_ns / 1e9
-        return parse_duration_ns(next(v for v in (given, marked, default) if v is not None), what) / 1e9
-
-    given = item.config.getoption("stormdb_health_interval")
-    ini = item.config.getini("stormdb_health_interval") or _INTERVAL
-    interval_ns = section.interval_ns if section is not None else None
-    timeout_ns = section.timeout_ns if section is not None else None
-    checks = built_in(
-        timeout_s=seconds(None, timeout_ns, None, _TIMEOUT, "timeout"),
-        interval_s=seconds(given, interval_ns, None, ini, "interval"),
-    )
-    for name, function, options in _marked_checks(item):
-        timeout_s = seconds(None, timeout_ns, options.get("timeout"), _TIMEOUT, f"{name}: timeout")
-        interval_s = seconds(given, interval_ns, options.get("interval"), ini, f"{name}: interval")
-        checks.append(HealthCheck(name, function, timeout_s, interval_s, abort=bool(options.get("abort"))))
-    return checks
-
-
-def _marked_checks(item: pytest.Item) -> list[tuple[str, Any, Mapping[str, Any]]]:
-    from ..errors import WorkloadError
-    from .collection import arguments_of, health_mark
-
-    module = item.getparent(pytest.Module)
-    found = []
-    for name, member in vars(module.obj).items() if module is not None else ():
-        mark = health_mark(member)
-        if mark is None:
-            continue
-        if set(mark.kwargs) - {"interval", "timeout", "abort"}:
-            unknown = min(set(mark.kwargs) - {"interval", "timeout", "abort"})
-            raise WorkloadError(
-                f"mark stormdb_health of {name}: unknown option {unknown!r}; there is interval, timeout, abort"
-            )
-        if inspect.iscoroutinefunction(member) or inspect.isgeneratorfunction(member):
-            raise WorkloadError(f"health check {name} must be a plain function; write def {name}(conn)")
-        if len(arguments_of(member)) != 1:
-            raise WorkloadError(f"health check {name} takes one argument, the connection; write def {name}(conn)")
-        found.append((name, member, mark.kwargs))
-    return found

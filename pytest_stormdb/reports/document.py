@@ -9,6 +9,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..load.options import options_of_plan
 from ..load.plan import LoadPlan
 from ..measurement.recorder import Metric, Tally
 from ..measurement.scalability import Sweep
@@ -91,20 +92,10 @@ def _server(server: ServerFacts) -> dict[str, Any]:
 
 
 def _plan(plan: LoadPlan) -> dict[str, Any]:
-    return {
-        "workers": plan.workers,
-        "duration_s": None if plan.duration_ns is None else plan.duration_ns / 1e9,
-        "iterations": plan.iterations,
-        "warmup_s": plan.warmup_ns / 1e9,
-        "rate_per_s": plan.rate_per_s,
-        "arrivals": plan.arrivals if plan.is_open else None,
-        "seed": plan.seed,
-        "think_time_s": [bound / 1e9 for bound in plan.think_time_ns],
-        "timeout_s": plan.timeout_ns / 1e9,
-        "retries": plan.retries,
-        "batch_size": plan.batch_size,
-        "connect": plan.connect,
-    }
+    """Every option of the plan but its stages, which have figures of their own."""
+    figures = dict(option.recorded(getattr(plan, option.field)) for option in options_of_plan())
+    del figures["stages"]
+    return figures | {"arrivals": plan.arrivals if plan.is_open else None}
 
 
 def _totals(record: RunRecord) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 
@@ -60,6 +59,6 @@ def _tells(threshold: Threshold, statistics: RunStatistics) -> bool:
     """Whether there are enough samples to end a run for: some, and ten of them beyond a percentile."""
     name = threshold.operation
     figures = statistics.total if name is None else statistics.operations[name]
-    percentile = re.search(r"p(\d.*)", threshold.metric)
-    beyond = figures.service.count * (1 - float(percentile[1]) / 100) if percentile else _TELLING_SAMPLES
+    percentile = threshold.percentile
+    beyond = _TELLING_SAMPLES if percentile is None else figures.service.count * (1 - percentile / 100)
     return figures.count + figures.failures >= 2 * _TELLING_SAMPLES and beyond >= _TELLING_SAMPLES

@@ -64,6 +64,12 @@ class Threshold:
             raise PlanError(f"threshold {expression!r}: {error}") from None
         return cls(f"{metric} {comparison} {value}", metric, comparison, limit, operation, abort)
 
+    @property
+    def percentile(self) -> float | None:
+        """The percentile of a latency that it is about, from 0 to 100; None for any other figure."""
+        latency = _LATENCY.fullmatch(self.metric)
+        return float(latency[2][1:]) if latency is not None and latency[2][0] == "p" else None
+
     def holds(self, estimate: float) -> bool:
         return _OPERATORS[self.comparison](estimate, self.limit)
 

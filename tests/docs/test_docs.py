@@ -11,11 +11,12 @@ import pytest
 
 from pytest_stormdb.configuration import file as configuration
 from pytest_stormdb.embedded.server import EmbeddedServer
-from pytest_stormdb.load import plan
+from pytest_stormdb.load.options import OPTIONS, options_of_plan
 from pytest_stormdb.packages import metadata
-from pytest_stormdb.plugin.options import OPTIONS
+from pytest_stormdb.plugin.hooks import MARKS
 
 from .blocks import PLAN, ROOT, SHORT, SMOKE, Scratch, blocks
+from .tables import with_tables
 
 EXAMPLES = "example_workloads"
 DOCUMENTS = [
@@ -23,7 +24,7 @@ DOCUMENTS = [
     *sorted((ROOT / "docs").rglob("*.md")),
     *sorted((ROOT / EXAMPLES).rglob("README.md")),
 ]
-OPTION_FLAGS = {f"--stormdb-{option.name}" for option in OPTIONS}
+OPTION_FLAGS = {option.flag for option in OPTIONS}
 
 
 def _name(document: Path) -> str:
@@ -70,18 +71,18 @@ def test_every_relative_link_leads_somewhere(document: Path) -> None:
         assert (document.parent / link).exists(), link
 
 
-def test_reference_has_every_option_with_its_ini_key() -> None:
-    """Each option stands in the reference with its flag, its placeholder and its ini key."""
-    text = _reference()
+def test_the_tables_of_options_are_those_of_the_code() -> None:
+    """Every option with its flag, ini key, default and effect stands in the reference, as the table of options says."""
+    assert with_tables(_reference()) == _reference(), "write them anew: python -m tests.docs.tables"
     for option in OPTIONS:
-        flag = f"--stormdb-{option.name}" + (f" {option.metavar}" if option.metavar else "")
-        assert f"| `{flag}` | `{option.key}` |" in text
+        assert f"`{option.name}`" in _reference() or option.flag in _reference()
 
 
-def test_reference_has_every_option_of_the_mark() -> None:
-    """Each option of the mark stormdb is a row of the reference."""
-    for name in plan._OPTIONS:
-        assert f"\n| `{name}` |" in _reference()
+def test_reference_has_every_figure_of_the_plan() -> None:
+    """Each key of the plan in the JSON document stands in its row of the reference."""
+    (row,) = re.findall(r"^\| `plan` \| (.*) \|$", _reference(), re.MULTILINE)
+    keys = {option.recorded(None)[0] for option in options_of_plan()} - {"stages"} | {"layout"}
+    assert set(re.findall(r"`(\w+)`", row)) == keys
 
 
 @pytest.mark.parametrize(
@@ -120,7 +121,7 @@ def test_reference_has_every_fixture_mark_and_metric() -> None:
     fixtures = re.findall(
         r"^    ([a-z]\w+),$", hooks[hooks.index("from .fixtures") : hooks.index("from .options")], re.M
     )
-    marks = re.findall(r'^    "(stormdb\w*)\(', hooks, re.M)
+    marks = [mark.partition("(")[0] for mark in MARKS]
     metrics = ["min", "mean", "p50", "max", "throughput", "errors", "retries", "dropped", "reconnects", "metrics.NAME"]
     assert len(fixtures) >= 6
     assert len(marks) >= 4

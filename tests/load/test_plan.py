@@ -8,14 +8,8 @@ from typing import Any
 import pytest
 
 from pytest_stormdb.errors import PlanError
-from pytest_stormdb.load.plan import (
-    LoadPlan,
-    Stage,
-    check_options,
-    make_plan,
-    parse_stages,
-    parse_think_time_ns,
-)
+from pytest_stormdb.load.options import NOT_GIVEN, check_options
+from pytest_stormdb.load.plan import LoadPlan, make_plan
 
 Layer = tuple[str, Mapping[str, Any]]
 
@@ -73,9 +67,9 @@ def test_every_option_arrives() -> None:
 
 
 def test_the_stronger_layer_wins_option_by_option() -> None:
-    """Layers come strongest first; each option is taken from the first that gives it, None gives nothing."""
+    """Layers come strongest first; each option is taken from the first that gives it; what is not given is nothing."""
     plan = make_plan(
-        ("command line", {"workers": "8", "warmup": None}),
+        ("command line", {"workers": "8", "warmup": NOT_GIVEN}),
         ("mark", {"workers": 2, "warmup": "1s", "seed": 3}),
         ("ini file", {"workers": 1, "seed": 9, "timeout": "1s"}),
     )
@@ -134,6 +128,7 @@ def test_workers_and_stages_of_workers_displace_each_other() -> None:
         ({"workers": True}, "workers: True is not a whole number"),
         ({"workers": "many"}, "workers: 'many' is not a whole number"),
         ({"workers": ""}, "workers: '' is not a whole number"),
+        ({"workers": None}, "workers: None is not a whole number"),
         ({"iterations": 0}, "iterations: 0 is out of range; give a number of 1 or more"),
         ({"iterations": "1.5"}, "iterations: '1.5' is not a whole number"),
         ({"duration": 0}, "duration: 0 is too short; give more than zero"),
@@ -207,36 +202,3 @@ def test_an_option_that_is_none_is_still_checked_by_name() -> None:
     """``check_options`` refuses a misspelt name whatever its value."""
     with pytest.raises(PlanError, match="did you mean 'duration'"):
         check_options(["duratoin"], "mark")
-
-
-@pytest.mark.parametrize(
-    "value",
-    ["10:30s,10->50:1m,5/s", [("30s", 10), ("1m", "10->50")]],
-)
-def test_stages_are_written_two_ways(value: object) -> None:
-    """A list of pairs and a line of text say the same."""
-    if isinstance(value, str):
-        value = value.removesuffix(",5/s")
-    assert parse_stages(value) == (
-        Stage("workers", 30 * 10**9, 10, 10),
-        Stage("workers", 60 * 10**9, 10, 50),
-    )
-
-
-def test_stages_say_what_they_are() -> None:
-    """A stage has a label for the report."""
-    stages = parse_stages("1:2s,10:30s,10->50:1m") + parse_stages("100/s:500ms,60/m->90/s:1s")
-    assert [stage.label for stage in stages] == [
-        "1 worker for 2 s",
-        "10 workers for 30 s",
-        "10->50 workers for 60 s",
-        "100/s for 0.5 s",
-        "1->90/s for 1 s",
-    ]
-
-
-def test_think_time_is_constant_or_a_range() -> None:
-    """One duration is both bounds."""
-    assert parse_think_time_ns("5ms") == (5_000_000, 5_000_000)
-    assert parse_think_time_ns(0.5) == (500_000_000, 500_000_000)
-    assert parse_think_time_ns("0..1s") == (0, 1_000_000_000)

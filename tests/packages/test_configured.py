@@ -233,6 +233,23 @@ def test_file_that_is_wrong(suite: Suite, content: str) -> None:
     assert "config.yaml:" in ran.text
 
 
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        ("slo: [p50 < 1h, p99 < soon]", "config.yaml:2: slo.1: threshold 'p99 < soon': p99: 'soon' is not a duration"),
+        ("workers: 10001", "config.yaml:2: workers: '10001' must be a whole number from 1 to 10000"),
+        ("duration: 1s\niterations: 1", "config.yaml: give duration or iterations, not both"),
+    ],
+)
+def test_load_that_makes_no_sense(suite: Suite, content: str, complaint: str) -> None:
+    """A load that the file alone makes senseless is a usage error, before anything is collected."""
+    suite.write("test_own.py", suite.canary("own"))
+    suite.write("config.yaml", f"seed: -1\n{content}\n")
+    ran = suite.run("--stormdb-config=config.yaml")
+    assert (ran.status, ran.canaries) == (4, [])
+    assert complaint in ran.text
+
+
 def test_file_that_is_not_there(suite: Suite) -> None:
     """A missing file is a usage error that names it."""
     ran = suite.run("--stormdb-config=missing.yaml")

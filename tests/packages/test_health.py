@@ -247,6 +247,20 @@ def test_interval_by_precedence(
     assert least <= len(results(ran.document, "mine", "during")) <= most
 
 
+def test_switched_on_alone(suite: Suite, database: psycopg.Connection[Any]) -> None:
+    """``health_checks: {enabled: true}`` says nothing of intervals and timeouts: the mark's and the ini file's hold."""
+    suite.write("pytest.ini", "[pytest]\nstormdb_health_interval = 100ms\n")
+    suite.write("config.yaml", "health_checks: {enabled: true}\n")
+    check = "@pytest.mark.stormdb_health(timeout='300ms')\ndef slow(conn):\n    next(calls) and time.sleep(60)\n"
+    suite.write("test_own.py", module(check))
+    ran = suite.run("--stormdb-config=config.yaml")
+    during = ran.document["runs"][0]["health"]
+    assert len([found for found in during if (found["check"], found["when"]) == ("server reachable", "during")]) >= 2
+    assert {found["detail"] for found in during if found["check"] == "slow" and not found["ok"]} == {
+        "no answer within 0.3 s"
+    }
+
+
 def test_switched_off(suite: Suite, database: psycopg.Connection[Any]) -> None:
     """``health_checks: {enabled: false}`` runs no check at all."""
     suite.write("config.yaml", "health_checks:\n  enabled: false\n")

@@ -61,7 +61,7 @@ BAD_MARKS = (
 
 
 def test_bad_marks(suite: Suite) -> None:
-    """A mark that makes no sense stops its test in the set-up, with mark, option and value; its neighbours run."""
+    """A mark that makes no sense is an error of the collection, with mark, option and value; its neighbours run."""
     functions = [
         f"@pytest.mark.stormdb({options})\ndef test_{n}(worker):\n    open('ran', 'w').close()"
         for n, (options, _) in enumerate(BAD_MARKS)
@@ -74,6 +74,38 @@ def test_bad_marks(suite: Suite) -> None:
         assert f"mark stormdb of test_{n}: {message}" in result.stdout.str()
     result.stdout.no_fnmatch_line("*pytest_stormdb/*")
     assert not (suite.path / "ran").exists()
+    collected = suite.run("--collect-only")
+    collected.assert_outcomes(errors=len(BAD_MARKS))
+    assert collected.ret == pytest.ExitCode.TESTS_FAILED
+    assert all(message in collected.stdout.str() for _, message in BAD_MARKS)
+
+
+def test_marks_are_judged_before_any_fixture(suite: Suite) -> None:
+    """A mark that makes no sense costs no set-up, with the runner in the hand neither; deselected, it says nothing."""
+    suite.write("""
+        import pytest
+
+        @pytest.fixture(scope="session", autouse=True)
+        def expensive():
+            open("ran", "w").close()
+
+        @pytest.mark.stormdb(workers=0)
+        def test_marked(worker):
+            pass
+
+        @pytest.mark.stormdb(workers=0)
+        def test_in_hand(stormdb):
+            pass
+
+        def test_plain():
+            pass
+    """)
+    result = suite.run("-k", "not plain")
+    result.assert_outcomes(errors=2, deselected=1)
+    result.stdout.fnmatch_lines(["*ERROR collecting test_it.py::test_marked*", "mark stormdb of test_marked: workers*"])
+    result.stdout.fnmatch_lines(["ERROR test_it.py::test_marked - mark stormdb of test_marked: workers: 0 is out of*"])
+    assert not (suite.path / "ran").exists()
+    suite.run("-k", "plain").assert_outcomes(passed=1, deselected=2)
 
 
 @pytest.mark.parametrize(
@@ -88,6 +120,11 @@ def test_bad_marks(suite: Suite) -> None:
         ("--stormdb-stages=10", "command line: stages: '10' is not a stage; write it as '10:30s'"),
         ("--stormdb-inconclusive=maybe", "--stormdb-inconclusive: 'maybe' is neither 'warn' nor 'fail'"),
         ("--stormdb-param=scale", "--stormdb-param: 'scale' is not KEY=VALUE"),
+        ("--stormdb-sweep=4..1", "--stormdb-sweep: '4..1' is not '1,2,4,8', 'linear:1..32:4' or 'doubling:1..64'"),
+        ("--stormdb-prometheus=here", "--stormdb-prometheus: 'here' is not [HOST:]PORT"),
+        ("--stormdb-health-interval=0", "--stormdb-health-interval: '0' is too short; give more than zero"),
+        ("--stormdb-checksums=maybe", "--stormdb-checksums: 'maybe' is none of off, verify, require"),
+        ("--stormdb-json=", "--stormdb-json: '' is no text; give it a value, or leave it out"),
     ],
 )
 def test_bad_command_lines(suite: Suite, option: str, message: str) -> None:

@@ -68,6 +68,25 @@ def test_failures_fail_unless_a_threshold_allows_them(suite: Suite) -> None:
     result.stdout.fnmatch_lines(["errors < 20%: measured 25.0%"])
 
 
+@pytest.mark.slow
+def test_a_metric_with_digits_in_its_name_ends_a_run(suite: Suite) -> None:
+    """``abort=True`` on a metric named like a percentile ends the run by that metric's value, not by samples."""
+    suite.write("""
+        import time
+        import pytest
+
+        @pytest.mark.stormdb(duration="30s", connect=False)
+        @pytest.mark.stormdb_slo("metrics.http2xx < 5", abort=True)
+        def test_it(worker):
+            worker.metrics.count("http2xx")
+            time.sleep(0.01)
+    """)
+    result = suite.run("--stormdb-json=runs.json")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["aborted after * s: metrics.http2xx < 5: measured *"])
+    assert suite.runs()[0]["elapsed_s"] < 20
+
+
 def test_no_success_is_no_pass(suite: Suite) -> None:
     """Not even a threshold that allows every error passes a run in which nothing succeeded."""
     write(suite, "errors <= 100%", fails="True")
@@ -124,7 +143,7 @@ def test_bad_thresholds_are_set_up_errors(suite: Suite) -> None:
         [
             "threshold 'p99 < soon': p99: 'soon' is not a duration*",
             "threshold 'speed > 3': unknown metric 'speed'; known are *",
-            "mark stormdb_slo of test_option: unknown option 'op'; there is operation*",
+            "mark stormdb_slo of test_option: unknown option 'op'; there is operation, abort",
             "test_plain has thresholds but is no workload; mark it stormdb, or use the stormdb fixture",
         ]
     )

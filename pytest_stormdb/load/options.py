@@ -1,0 +1,342 @@
+"""The one table of options. Flags, ini keys, keys of the configuration file, the mark's options and what is said of
+unknown ones, the plan in the record, and the tables of the reference page all follow from it.
+
+To add an option, add its row to ``OPTIONS``, write its tables with ``python -m tests.docs.tables``, and read it:
+
+- ``scope="item"``: it may differ from test to test, and be said in a mark or in the configuration file.
+  ``settings_of(item).options[NAME]`` (``plugin/settings.py``) is its value, from the strongest source that gives one.
+- ``scope="session"``: it holds for the whole session. ``value_of(config, NAME)`` (``plugin/options.py``) is its value.
+- ``scope="plan"``: as ``"item"``, and ``LoadPlan`` has a field of the name ``Option.field``, which the engine reads.
+
+A value nobody gave is the parsed default, and ``NOT_GIVEN`` where the row has none. A row such as::
+
+    Option("isolation", choice("database", "schema", "none"), MARK | FLAG_AND_INI,
+           "where the workload's objects live: ...", default="database", scope="item", metavar="WHERE")
+
+makes ``--stormdb-isolation WHERE``, the ini key ``stormdb_isolation`` and ``@pytest.mark.stormdb(isolation=...)``, each
+checked before anything runs. What no kind of ``load/values.py`` reads gets a ``Kind`` of its own.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from ..errors import PlanError
+from .stages import MAX_WORKERS, parse_stages
+from .sweep import parse_sweep
+from .values import (
+    ADDRESS,
+    DURATION,
+    DURATION_RANGE,
+    FLAG,
+    LINES,
+    PATH,
+    PATHS,
+    POSITIVE_DURATION,
+    RATE,
+    TEXT,
+    Kind,
+    choice,
+    number_or,
+    whole_number,
+)
+
+
+class NotGiven(enum.Enum):
+    """What a source says of an option that it does not name: neither None nor empty, which somebody may have said."""
+
+    NOT_GIVEN = "not given"
+
+
+NOT_GIVEN: Final = NotGiven.NOT_GIVEN
+
+Scope = Literal["plan", "item", "session"]
+
+
+class Said(enum.Flag):
+    """Where an option may be said."""
+
+    MARK = enum.auto()
+    COMMAND_LINE = enum.auto()
+    INI = enum.auto()
+    FILE = enum.auto()
+
+
+MARK, FILE = Said.MARK, Said.FILE
+FLAG_AND_INI = Said.COMMAND_LINE | Said.INI
+EVERYWHERE = MARK | FLAG_AND_INI | FILE
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One option. ``help`` is Markdown; ``default`` is written as a user would; ``aliases`` are its names in files."""
+
+    name: str
+    kind: Kind
+    said: Said
+    help: str
+    default: object = NOT_GIVEN
+    metavar: str | None = None
+    scope: Scope = "session"
+    aliases: tuple[str, ...] = ()
+
+    @property
+    def flag(self) -> str:
+        return f"--stormdb-{self.name.replace('_', '-')}"
+
+    @property
+    def key(self) -> str:
+        """Its ini key, which is its name among pytest's options as well."""
+        return f"stormdb_{self.name}"
+
+    @property
+    def plain_help(self) -> str:
+        return self.help.replace("`", "")
+
+    @property
+    def field(self) -> str:
+        """Its name in a load plan, which ends in the unit of its value."""
+        return f"{self.name}_{self.kind.unit}" if self.kind.unit else self.name
+
+    def parse(self, value: object, what: str | None = None) -> Any:
+        """The value as it is used. Raises PlanError with a sentence that begins with ``what``, else with the name."""
+        return self.kind.read(value, what or self.name)
+
+    @property
+    def parsed_default(self) -> Any:
+        return NOT_GIVEN if self.default is NOT_GIVEN else self.parse(self.default)
+
+    def recorded(self, value: Any) -> tuple[str, Any]:
+        """Key and value of the record, in seconds where the parsed value is in nanoseconds."""
+        if self.kind.unit != "ns":
+            return self.field, value
+        if isinstance(value, tuple):
+            return f"{self.name}_s", [bound / 1e9 for bound in value]
+        return f"{self.name}_s", None if value is None else value / 1e9
+
+
+_POLICY = choice("off", "verify", "require")
+_STAGES = Kind(parse_stages, "stages such as '10:30s,10->50:30s' of workers or '100/s->500/s:1m' of rates")
+_SWEEP = Kind(parse_sweep, "worker counts such as '1,2,4,8', 'linear:1..32:4' or 'doubling:1..64'")
+
+OPTIONS: tuple[Option, ...] = (
+    Option("workers", whole_number(1, MAX_WORKERS), EVERYWHERE, "concurrent workers", 1, "N", "plan"),
+    Option("duration", POSITIVE_DURATION, EVERYWHERE, "how long to measure", "10s", "TIME", "plan"),
+    Option(
+        "iterations",
+        whole_number(1),
+        EVERYWHERE,
+        "iterations of each worker, instead of a duration",
+        metavar="N",
+        scope="plan",
+    ),
+    Option("warmup", DURATION, EVERYWHERE, "time before the measurement; it is not measured", 0, "TIME", "plan"),
+    Option(
+        "rate",
+        RATE,
+        EVERYWHERE,
+        "open loop: iterations started in total, such as `1000/s`",
+        metavar="RATE",
+        scope="plan",
+        aliases=("rate_limit",),
+    ),
+    Option(
+        "arrivals",
+        choice("uniform", "poisson"),
+        EVERYWHERE,
+        "open loop: `uniform` or `poisson`",
+        "uniform",
+        "KIND",
+        "plan",
+    ),
+    Option(
+        "stages",
+        _STAGES,
+        EVERYWHERE,
+        "workers or rates over time: `10:30s,10->50:30s` or `100/s:1m,100/s->500/s:1m`",
+        metavar="STAGES",
+        scope="plan",
+    ),
+    Option(
+        "sweep",
+        _SWEEP,
+        FLAG_AND_INI,
+        "run at each worker count: `1,2,4,8`, `linear:1..32:4`, `doubling:1..64`",
+        metavar="COUNTS",
+    ),
+    Option(
+        "think_time",
+        DURATION_RANGE,
+        MARK | FILE,
+        "closed loop: a pause after each iteration, `10ms` or at random `10ms..50ms`",
+        0,
+        scope="plan",
+    ),
+    Option(
+        "processes",
+        number_or("auto", 1, 1024),
+        MARK | FLAG_AND_INI,
+        "processes to spread the workers over, or `auto`; workers of one process are threads",
+        "auto",
+        "N",
+        "plan",
+    ),
+    Option(
+        "timeout",
+        POSITIVE_DURATION,
+        EVERYWHERE,
+        "the longest an iteration may take; then it is cancelled on the server and counted as a failure",
+        "30s",
+        "TIME",
+        "plan",
+    ),
+    Option(
+        "retries",
+        whole_number(0, 1000),
+        MARK | FILE,
+        "tries again after SQLSTATE 40001 or 40P01, with the same random draws",
+        0,
+        scope="plan",
+    ),
+    Option(
+        "batch_size",
+        whole_number(1),
+        MARK | FILE,
+        "what the fixture `batch_size` and `worker.batch_size` give",
+        1,
+        scope="plan",
+    ),
+    Option("seed", whole_number(), EVERYWHERE, "seed of all random streams", 0, "N", "plan"),
+    Option(
+        "connect",
+        FLAG,
+        MARK,
+        "`False`: no `worker.conn`; open your own from `worker.dsn`",
+        default=True,
+        scope="plan",
+    ),
+    Option(
+        "dsn",
+        TEXT,
+        FLAG_AND_INI,
+        "the server to load; else STORMDB_DSN, DATABASE_URL, or an embedded one",
+        metavar="DSN",
+    ),
+    Option(
+        "slo",
+        LINES,
+        FLAG_AND_INI | FILE,
+        "a threshold for every workload, such as `p99 < 20ms`; repeatable",
+        (),
+        "EXPR",
+    ),
+    Option(
+        "inconclusive",
+        choice("warn", "fail"),
+        FLAG_AND_INI,
+        "what an inconclusive or invalid verdict does: `warn` or `fail`",
+        "warn",
+        "ACTION",
+    ),
+    Option("json", PATH, FLAG_AND_INI, "write all runs to this file", metavar="FILE"),
+    Option(
+        "config",
+        PATH,
+        FLAG_AND_INI,
+        "a configuration file: parameters, database, load, metrics, logging, health checks",
+        metavar="FILE",
+    ),
+    Option(
+        "path",
+        PATHS,
+        FLAG_AND_INI,
+        "a folder of packaged workloads to run, beside the test paths; repeatable",
+        (),
+        "DIR",
+    ),
+    Option(
+        "checksums",
+        _POLICY,
+        FLAG_AND_INI,
+        "`verify`: what is sealed must match; `require`: and all must be sealed; `off`",
+        "verify",
+        "POLICY",
+    ),
+    Option(
+        "signatures",
+        _POLICY,
+        FLAG_AND_INI,
+        "`verify` (the default with a keyring): a signature that is there must be good; `require`: and must be there;"
+        " `off` (the default without one)",
+        metavar="POLICY",
+    ),
+    Option("keyring", PATH, FLAG_AND_INI, "the public keys that signatures are verified with", metavar="FILE"),
+    Option(
+        "health_interval",
+        POSITIVE_DURATION,
+        FLAG_AND_INI,
+        "how often health checks run during a run",
+        "30s",
+        "TIME",
+    ),
+    Option(
+        "param",
+        LINES,
+        FLAG_AND_INI,
+        "a parameter of the workloads; repeatable. The value is read as YAML: `scale=10` is a number",
+        (),
+        "KEY=VALUE",
+    ),
+    Option(
+        "prometheus",
+        ADDRESS,
+        FLAG_AND_INI,
+        "serve the counts of the run in progress, for Prometheus; without a host, to this machine only",
+        metavar="[HOST:]PORT",
+    ),
+    Option("smoke", FLAG, FLAG_AND_INI, "run each workload once, as a plain test, without load", default=False),
+)
+
+
+def said_in(source: Said) -> tuple[Option, ...]:
+    """The options that a source may say, in the order of the table."""
+    return tuple(option for option in OPTIONS if source in option.said)
+
+
+def options_of_plan() -> tuple[Option, ...]:
+    """The options that are fields of a load plan."""
+    return tuple(option for option in OPTIONS if option.scope == "plan")
+
+
+def options_of_items() -> dict[str, Option]:
+    """By name, the options that may differ from test to test."""
+    return {option.name: option for option in OPTIONS if option.scope != "session"}
+
+
+def option_named(name: str) -> Option:
+    """The option of a name. Raises KeyError."""
+    return {option.name: option for option in OPTIONS}[name]
+
+
+def check_options(given: Iterable[str], where: str) -> None:
+    """Raise PlanError for what is no option of the mark ``stormdb``, naming the nearest that is."""
+    known = [option.name for option in said_in(MARK)]
+    for name in given:
+        if name not in known:
+            raise PlanError(f"{where}: unknown option {name!r}; {_hint(name, known)}")
+
+
+def check_few_options(given: Iterable[str], known: tuple[str, ...], where: str) -> None:
+    """As `check_options`, for a mark of few options, which are all named."""
+    for name in sorted(set(given) - set(known)):
+        raise PlanError(f"{where}: unknown option {name!r}; there is {', '.join(known)}")
+
+
+def _hint(name: str, known: Iterable[str]) -> str:
+    from difflib import get_close_matches
+
+    near = get_close_matches(name, known, 1)
+    return f"did you mean {near[0]!r}?" if near else f"known are {', '.join(sorted(known))}"
