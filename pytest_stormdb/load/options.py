@@ -21,18 +21,16 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 from ..errors import PlanError
-from .stages import MAX_WORKERS, parse_stages
-from .sweep import parse_sweep
 from .values import (
     ADDRESS,
     DURATION,
     DURATION_RANGE,
     FLAG,
     LINES,
+    MAX_WORKERS,
     PATH,
     PATHS,
     POSITIVE_DURATION,
@@ -70,8 +68,7 @@ FLAG_AND_INI = Said.COMMAND_LINE | Said.INI
 EVERYWHERE = MARK | FLAG_AND_INI | FILE
 
 
-@dataclass(frozen=True, slots=True)
-class Option:
+class Option(NamedTuple):
     """One option. ``help`` is Markdown; ``default`` is written as a user would; ``aliases`` are its names in files."""
 
     name: str
@@ -118,9 +115,21 @@ class Option:
         return f"{self.name}_s", None if value is None else value / 1e9
 
 
+def _stages(value: object, what: str) -> Any:
+    from .stages import parse_stages
+
+    return parse_stages(value, what)
+
+
+def _sweep(value: object, what: str) -> Any:
+    from .sweep import parse_sweep
+
+    return parse_sweep(value, what)
+
+
 _POLICY = choice("off", "verify", "require")
-_STAGES = Kind(parse_stages, "stages such as '10:30s,10->50:30s' of workers or '100/s->500/s:1m' of rates")
-_SWEEP = Kind(parse_sweep, "worker counts such as '1,2,4,8', 'linear:1..32:4' or 'doubling:1..64'")
+_STAGES = Kind(_stages, "stages such as '10:30s,10->50:30s' of workers or '100/s->500/s:1m' of rates")
+_SWEEP = Kind(_sweep, "worker counts such as '1,2,4,8', 'linear:1..32:4' or 'doubling:1..64'")
 
 OPTIONS: tuple[Option, ...] = (
     Option("workers", whole_number(1, MAX_WORKERS), EVERYWHERE, "concurrent workers", 1, "N", "plan"),

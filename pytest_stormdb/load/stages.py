@@ -8,12 +8,9 @@ from typing import Literal
 
 from ..errors import PlanError
 from ..units import parse_duration_ns, parse_rate_per_s
-from .values import parse_whole
+from .values import MAX_WORKERS, parse_whole
 
 StageKind = Literal["workers", "rate"]
-
-MAX_WORKERS = 10_000
-"""More than any PostgreSQL serves; a number above it is a typing error."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from ..errors import PlanError
 from ..units import parse_duration_ns, parse_rate_per_s
@@ -14,13 +13,18 @@ from ..units import parse_duration_ns, parse_rate_per_s
 IniType = Literal["string", "int", "bool", "linelist"]
 
 
-@dataclass(frozen=True, slots=True)
-class Kind:
+MAX_WORKERS = 10_000
+"""More than any PostgreSQL serves; a number above it is a typing error."""
+
+
+class Kind(NamedTuple):
     """A kind of value. ``read(value, what)`` gives it, or raises PlanError with a sentence that begins with ``what``.
 
     ``expects`` completes the sentence "must be ...", ``words`` are the only ones allowed where there are such.
     ``unit`` of what is read ends the names of fields that hold it (``ns``, ``per_s``). ``ini`` is pytest's type of an
     ini key. A path is relative to the file that says it, or to where the command was given.
+
+    A NamedTuple, as `Option` is: every suite loads them, and a dataclass with slots takes six times as long to make.
     """
 
     read: Callable[[object, str], Any]

@@ -20,9 +20,14 @@ RUNNER = "stormdb"
 """The fixture with which a test runs loads itself."""
 
 
+def has_runner(item: Any) -> bool:
+    """Whether a test runs its load itself."""
+    return RUNNER in getattr(item, "fixturenames", ())
+
+
 def is_workload(item: Any) -> bool:
     """Whether a test is run under load by the plugin; one with the runner in its hand runs the load itself."""
-    if RUNNER in getattr(item, "fixturenames", ()):
+    if has_runner(item):
         return False
     return isinstance(item, pytest.Function) and item.get_closest_marker("stormdb") is not None
 
@@ -130,7 +135,7 @@ def complaint(item: pytest.Function) -> str | None:
 
 def complaint_of_other(item: pytest.Item) -> str | None:
     """What is wrong with our marks on what is no workload; None where nothing is."""
-    if RUNNER in getattr(item, "fixturenames", ()):
+    if has_runner(item):
         return None
     if item.get_closest_marker("stormdb") is not None:
         return f"{item.name} is marked stormdb but is no plain test function"

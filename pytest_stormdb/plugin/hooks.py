@@ -11,12 +11,12 @@ import pytest
 from ..errors import PlanError
 from ..load.options import NOT_GIVEN
 from .collection import (
-    RUNNER,
     Mix,
     collection_error,
     complaint,
     complaint_of_other,
     has_operations,
+    has_runner,
     health_mark,
     is_workload,
     mix_of,
@@ -38,7 +38,6 @@ from .packages import (
     refusal,
 )
 from .session import SESSION, Session
-from .settings import check_plugin, most_workers, problem_of
 
 MARKS = (
     f"{MARKED}: run this function, or this class of operations, as a load test",
@@ -92,6 +91,8 @@ def pytest_collect_directory(path: Path, parent: pytest.Collector) -> pytest.Col
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if config.stash[SESSION].configuration is not None and not hasattr(config, "workerinput"):
+        from .settings import check_plugin
+
         try:
             check_plugin(config, items)
         except PlanError as error:
@@ -102,17 +103,21 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def pytest_collection_finish(session: pytest.Session) -> None:
     """What is wrong with a workload fails the session, and keeps nobody else from running."""
     refused = session.config.stash[PACKAGES].errors + _refuse_unsettled(session)
-    session.config.stash[SESSION].most_workers = most_workers(session.items)
     if refused and session.testsfailed <= refused:
         session.config.option.continue_on_collection_errors = True
 
 
 def _refuse_unsettled(session: pytest.Session) -> int:
-    """Turn tests into collection errors whose marks and other sources make no sense; how many there were."""
+    """Turn load tests whose marks and other sources make no sense into collection errors; how many there were."""
+    if not any(is_workload(item) or has_runner(item) for item in session.items):
+        return 0
+    from .settings import most_workers, problem_of
+
     problems = {item: problem for item in session.items if (problem := problem_of(item)) is not None}
     session.items[:] = [item for item in session.items if item not in problems]
     for item, problem in problems.items():
         item.ihook.pytest_collectreport(report=collection_error(item, problem))
+    session.config.stash[SESSION].most_workers = most_workers(session.items)
     return len(problems)
 
 
@@ -145,7 +150,7 @@ def pytest_pycollect_makeitem(collector: Any, name: str, obj: object) -> Any:
 
 def pytest_itemcollected(item: pytest.Item) -> None:
     """Let ``-m stormdb`` find every load test, also those that run their load with the fixture."""
-    if RUNNER in getattr(item, "fixturenames", ()) and item.get_closest_marker("stormdb") is None:
+    if has_runner(item) and item.get_closest_marker("stormdb") is None:
         item.add_marker("stormdb")
 
 
@@ -186,7 +191,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
     yield
-    if RUNNER in getattr(item, "fixturenames", ()):
+    if has_runner(item):
         from .execution import check_results_in_hand
 
         check_results_in_hand(item)

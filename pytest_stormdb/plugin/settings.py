@@ -13,7 +13,7 @@ import pytest
 from ..errors import PlanError, StormDBError, WorkloadError
 from ..load.options import NOT_GIVEN, Said, check_few_options, check_options, option_named
 from ..load.values import POSITIVE_DURATION
-from .collection import RUNNER, arguments_of, health_mark, is_workload
+from .collection import arguments_of, has_runner, health_mark, is_workload
 from .options import HEALTH_OPTIONS, SLO_OPTIONS, command_line, given_by, given_lines, ini_file, value_of
 from .packages import PACKAGES, Package
 from .session import SESSION, is_same_name
@@ -85,7 +85,7 @@ def problem_of(item: pytest.Item) -> str | None:
     try:
         if is_workload(item):
             settings_of(item)
-        elif _has_runner(item):
+        elif has_runner(item):
             _plans_apart(item)
             _thresholds(item, configuration_for(item))
     except StormDBError as error:
@@ -96,12 +96,8 @@ def problem_of(item: pytest.Item) -> str | None:
 def most_workers(items: Iterable[pytest.Item]) -> int:
     """The greatest number of workers that any of these tests is known to ask for; 0 where none has load."""
     plans = [plan for item in items if is_workload(item) for plan in settings_of(item).plans]
-    plans += [plan for item in items if _has_runner(item) for plan in _plans_apart(item)]
+    plans += [plan for item in items if has_runner(item) for plan in _plans_apart(item)]
     return max((plan.workers for plan in plans), default=0)
-
-
-def _has_runner(item: pytest.Item) -> bool:
-    return RUNNER in getattr(item, "fixturenames", ())
 
 
 def _plans_apart(item: pytest.Item) -> list[LoadPlan]:
@@ -189,7 +185,10 @@ def _marked_thresholds(item: pytest.Item) -> list[Threshold]:
         check_few_options(mark.kwargs, SLO_OPTIONS, where)
         if not mark.args:
             raise PlanError(f"{where}: no threshold; write one such as 'p99 < 20ms'")
-        thresholds += [Threshold.parse(expression, **mark.kwargs) for expression in mark.args]
+        try:
+            thresholds += [Threshold.parse(expression, **mark.kwargs) for expression in mark.args]
+        except PlanError as error:
+            raise PlanError(f"{where}: {error}") from None
     return thresholds
 
 

@@ -113,8 +113,8 @@ def test_a_threshold_for_one_operation(suite: Suite) -> None:
     result.stdout.fnmatch_lines(["max < 1h [[]pya]: no operation 'pya' ran; there were: pay, test_it"])
 
 
-def test_bad_thresholds_are_set_up_errors(suite: Suite) -> None:
-    """An expression that cannot be read, or that nobody would judge, stops its test before any load, and says why."""
+def test_bad_thresholds_are_errors(suite: Suite) -> None:
+    """An expression that cannot be read, or that nobody would judge, stops its test before any fixture."""
     suite.write("""
         import pytest
 
@@ -141,8 +141,8 @@ def test_bad_thresholds_are_set_up_errors(suite: Suite) -> None:
     result.assert_outcomes(errors=4)
     result.stdout.fnmatch_lines(
         [
-            "threshold 'p99 < soon': p99: 'soon' is not a duration*",
-            "threshold 'speed > 3': unknown metric 'speed'; known are *",
+            "mark stormdb_slo of test_value: threshold 'p99 < soon': p99: 'soon' is not a duration*",
+            "mark stormdb_slo of test_metric: threshold 'speed > 3': unknown metric 'speed'; known are *",
             "mark stormdb_slo of test_option: unknown option 'op'; there is operation, abort",
             "test_plain has thresholds but is no workload; mark it stormdb, or use the stormdb fixture",
         ]
