@@ -19,7 +19,7 @@ ROOMS = {
     "": "errors units",
     "measurement": "clock machine sample histogram recorder stats scalability usage",
     "embedded": "watchdog binaries server",
-    "load": "values stages sweep options layers plan pacing",
+    "load": "values stages sweep option options layers plan pacing",
     "configuration": "yaml_nodes fields parameters file",
     "database": "connect target server isolation statement connection health",
     "packages": (
@@ -36,7 +36,7 @@ ROOMS = {
     "reports": "terminal junit document",
     "run": "figures conclusion preconditions smoke result pipeline",
     "cli": "",
-    "plugin": "options packages outputs session collection settings execution fixtures hooks",
+    "plugin": "options packages outputs session collection workloads settings execution fixtures hooks",
 }
 """The map of the project, the lowest first: rooms, and within each room its modules.
 

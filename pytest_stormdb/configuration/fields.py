@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar, overload
 
 from ..errors import PlanError, StormDBError
-from ..load.options import Option
+from ..load.option import Option
 from ..load.values import POSITIVE_DURATION, Kind
 from .yaml_nodes import Value
 

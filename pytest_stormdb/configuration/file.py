@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import PlanError
-from ..load.options import FILE, NOT_GIVEN, said_in
+from ..load.option import NOT_GIVEN
+from ..load.options import FILE, said_in
 from ..load.values import POSITIVE_DURATION
 from .fields import (
     Section,

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ..errors import PlanError
-from .options import NOT_GIVEN, Option, options_of_items
+from .option import NOT_GIVEN, Option
+from .options import options_of_items
 
 Layer = tuple[str, Mapping[str, object]]
 """A source's name, for errors, and what it says: options by name, written in any of their ways."""

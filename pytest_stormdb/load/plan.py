@@ -8,7 +8,8 @@ from typing import Any, Literal
 
 from ..errors import PlanError
 from .layers import Layer, resolve
-from .options import NOT_GIVEN, check_options, options_of_plan
+from .option import NOT_GIVEN
+from .options import check_options, options_of_plan
 from .stages import Stage
 
 ArrivalProcess = Literal["uniform", "poisson"]

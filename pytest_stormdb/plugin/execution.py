@@ -20,7 +20,8 @@ from ..workload.contract import Operation, Workload
 from .collection import arguments_of, mix_of, shared_connection
 from .options import value_of
 from .session import SESSION, Session, as_test_failures
-from .settings import Settings, package_of, settings_of, settings_of_call, workload_name
+from .settings import Settings, settings_of, settings_of_call
+from .workloads import package_of, workload_name
 
 if TYPE_CHECKING:
     from ..load.plan import LoadPlan

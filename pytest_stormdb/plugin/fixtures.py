@@ -35,7 +35,7 @@ def _stormdb_schema_dsn(request: pytest.FixtureRequest, stormdb_dsn: str) -> Ite
     from ..database.connect import parse_dsn, with_search_path
     from ..database.isolation import Schema, schema_name
     from ..database.server import admin_connection
-    from .settings import check_server, configuration_for, workload_name
+    from .workloads import check_server, configuration_for, workload_name
 
     if not isinstance(stormdb_dsn, str):
         pytest.fail(f"fixture stormdb_dsn: not a connection string but {type(stormdb_dsn).__name__!r}", pytrace=False)
@@ -70,7 +70,7 @@ def stormdb_connection(_stormdb_schema_dsn: str) -> Iterator[Admin]:
 def stormdb_parameters(request: pytest.FixtureRequest) -> Parameters:
     """The workload's raw parameters, a mapping; call it with a pydantic model to get them validated."""
     from ..configuration.parameters import Parameters, parse_parameters
-    from .settings import configuration_for
+    from .workloads import configuration_for
 
     with as_test_failures():
         given = parse_parameters(value_of(request.config, "param"))

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from ..errors import PlanError
-from ..load.options import NOT_GIVEN
+from ..load.option import NOT_GIVEN
 from .collection import (
     Mix,
     collection_error,
@@ -91,7 +91,7 @@ def pytest_collect_directory(path: Path, parent: pytest.Collector) -> pytest.Col
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if config.stash[SESSION].configuration is not None and not hasattr(config, "workerinput"):
-        from .settings import check_plugin
+        from .workloads import check_plugin
 
         try:
             check_plugin(config, items)

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ..errors import PlanError
-from ..load.options import MARK, NOT_GIVEN, OPTIONS, Option, Said, option_named, options_of_items, said_in
+from ..load.option import NOT_GIVEN, Option, Said
+from ..load.options import MARK, OPTIONS, option_named, options_of_items, said_in
 
 if TYPE_CHECKING:
     from ..load.layers import Layer

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ..load.options import NOT_GIVEN
+from ..load.option import NOT_GIVEN
 from ..telemetry.exporters import (
     DEFAULT_PORT,
     Exporter,

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pytest
 
 from ..errors import StormDBError, WorkloadError
-from ..load.options import NOT_GIVEN
+from ..load.option import NOT_GIVEN
 from ..packages.names import folded
 from .options import absolute, value_of
 

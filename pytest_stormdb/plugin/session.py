@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ..errors import PlanError, StormDBError
-from ..load.options import NOT_GIVEN
+from ..load.option import NOT_GIVEN
 from ..packages.names import folded
 from .options import value_of
 
@@ -134,9 +134,10 @@ def _configuration(config: pytest.Config) -> Configuration | None:
 def _check(found: Configuration) -> None:
     """Raise PlanError for what a file says of a run, where that makes no sense by itself."""
     from ..load.layers import resolve
+    from ..load.plan import plan_of
     from ..verdict.threshold import Threshold
 
-    resolve((str(found.path), found.load))
+    plan_of(resolve((str(found.path), found.load)))
     for index, expression in enumerate(found.slo):
         try:
             Threshold.parse(expression)

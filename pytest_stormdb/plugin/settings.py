@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ..errors import PlanError, StormDBError, WorkloadError
-from ..load.options import NOT_GIVEN, Said, check_few_options, check_options, option_named
+from ..load.option import NOT_GIVEN, Said
+from ..load.options import check_few_options, check_options, option_named
 from ..load.values import POSITIVE_DURATION
 from .collection import arguments_of, has_runner, health_mark, is_workload
 from .options import HEALTH_OPTIONS, SLO_OPTIONS, command_line, given_by, given_lines, ini_file, value_of
-from .packages import PACKAGES, Package
-from .session import SESSION, is_same_name
+from .workloads import configuration_for
 
 if TYPE_CHECKING:
     from ..configuration.file import Configuration
@@ -234,56 +234,3 @@ def _marked_checks(item: pytest.Item) -> Iterator[tuple[str, Callable[..., objec
             raise WorkloadError(f"health check {name} takes one argument, the connection; write def {name}(conn)")
         given = {option: mark.kwargs.get(option) for option in HEALTH_OPTIONS}
         yield name, member, {option: NOT_GIVEN if value is None else value for option, value in given.items()}
-
-
-def package_of(node: Any) -> Package | None:
-    """The packaged workload a node belongs to."""
-    return node.config.stash[PACKAGES].around(node.path)  # type: ignore[no-any-return]
-
-
-def workload_name(node: Any) -> str:
-    """A package's name; else the module's, without what makes it a test module."""
-    package = package_of(node)
-    if package is not None:
-        return package.workload.name
-    stem: str = node.path.stem
-    return stem.removeprefix("test_").removesuffix("_test") or stem
-
-
-def configuration_for(node: Any) -> Configuration | None:
-    """The configuration file, where it is for the workload of a node. Raises PlanError if for another version."""
-    found = node.config.stash[SESSION].configuration_of(workload_name(node))
-    if found is not None and (found.plugin is not None or package_of(node) is not None):
-        metadata = package.metadata if (package := package_of(node)) is not None else None
-        name = found.plugin or workload_name(node)
-        found.check_version(name, metadata.version if metadata is not None else None)
-    return found  # type: ignore[no-any-return]
-
-
-def check_plugin(config: pytest.Config, items: Sequence[pytest.Item]) -> None:
-    """Raise PlanError where the configuration file is for a workload that is not there."""
-    found = config.stash[SESSION].configuration
-    if found is None or found.plugin is None:
-        return
-    names = {workload_name(item) for item in items if is_workload(item) or package_of(item) is not None}
-    names |= {package.workload.name for package in config.stash[PACKAGES].known() if package.refusals}
-    if not any(is_same_name(found.plugin, name) for name in names):
-        there = f"there is {', '.join(sorted(names))}" if names else "there is none"
-        place = found.places.get("plugin", str(found.path))
-        raise PlanError(f"{place}: plugin: no workload called {found.plugin!r} was collected; {there}")
-
-
-def check_server(node: Any, admin: Any) -> None:
-    """Raise ServerError where the server takes no writes, or a package needs another version or an extension."""
-    from ..database.server import available_extensions
-    from ..errors import ServerError
-    from ..packages.dependencies import unmet_server
-
-    if admin.execute("SELECT pg_is_in_recovery()").fetchone()[0]:
-        raise ServerError("the server is in recovery and takes no writes; load its primary")
-    package = package_of(node)
-    if package is None or package.metadata is None:
-        return
-    unmet = unmet_server(package.metadata.dependencies, admin.info.server_version, available_extensions(admin))
-    if unmet:
-        raise ServerError("\n".join(f"workload {package.workload.name}: {sentence}" for sentence in unmet))

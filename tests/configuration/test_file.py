@@ -19,7 +19,7 @@ from pytest_stormdb.configuration.file import (
     load_configuration,
 )
 from pytest_stormdb.errors import PlanError
-from pytest_stormdb.load.options import NOT_GIVEN
+from pytest_stormdb.load.option import NOT_GIVEN
 
 GUIDE = Path(__file__).parents[1] / "guide"
 SECOND = 10**9

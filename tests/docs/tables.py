@@ -11,7 +11,8 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from pytest_stormdb.load.options import FILE, MARK, NOT_GIVEN, Option, Said, said_in
+from pytest_stormdb.load.option import NOT_GIVEN, Option, Said
+from pytest_stormdb.load.options import FILE, MARK, said_in
 
 REFERENCE = Path(__file__).parents[2] / "docs" / "reference.md"
 _TABLE = re.compile(r"(<!-- options of (.+?) -->\n\n).*?\n?(<!-- end -->)", re.DOTALL)

@@ -10,18 +10,8 @@ import pytest
 from pytest_stormdb.errors import PlanError
 from pytest_stormdb.load import options
 from pytest_stormdb.load.layers import resolve
-from pytest_stormdb.load.options import (
-    EVERYWHERE,
-    FILE,
-    MARK,
-    NOT_GIVEN,
-    OPTIONS,
-    Option,
-    Said,
-    check_options,
-    option_named,
-    options_of_plan,
-)
+from pytest_stormdb.load.option import NOT_GIVEN, Option, Said
+from pytest_stormdb.load.options import EVERYWHERE, FILE, MARK, OPTIONS, check_options, option_named, options_of_plan
 from pytest_stormdb.load.plan import LoadPlan
 from pytest_stormdb.load.values import choice
 

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from pytest_stormdb.errors import PlanError
-from pytest_stormdb.load.options import NOT_GIVEN, check_options
+from pytest_stormdb.load.option import NOT_GIVEN
+from pytest_stormdb.load.options import check_options
 from pytest_stormdb.load.plan import LoadPlan, make_plan
 
 Layer = tuple[str, Mapping[str, Any]]
