@@ -161,3 +161,49 @@ def test_help_names_every_option(suite: Suite) -> None:
     result.stdout.fnmatch_lines(["*stormdb_workers (int):*"])
     marks = suite.run("--markers")
     marks.stdout.fnmatch_lines(["@pytest.mark.stormdb(workers, duration, *", "@pytest.mark.stormdb_slo(*"])
+
+
+def test_a_file_in_the_ini_file_is_beside_it(suite: Suite) -> None:
+    """A path of the ini file is relative to that file, wherever pytest starts; one that is empty is refused."""
+    suite.write(MARKED.format(options="iterations=1"))
+    suite.ini("[pytest]\nstormdb_json = runs.json\n")
+    (suite.path / "below").mkdir()
+    suite.env.chdir(suite.path / "below")
+    suite.run("--rootdir=..", "-c", "../pytest.ini", "..").assert_outcomes(passed=1)
+    assert suite.runs()[0]["plan"]["iterations"] == 1
+    suite.ini("[pytest]\nstormdb_json =\n")
+    result = suite.run("-c", "../pytest.ini", "..")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: --stormdb-json: '' is no text; give it a value, or leave it out"])
+
+
+def test_settings_are_resolved_once_and_kept(suite: Suite) -> None:
+    """What is said of a test is resolved when it is collected; fixtures and the run itself read that."""
+    suite.write(
+        """
+        import pytest
+
+        @pytest.mark.stormdb(iterations=3, batch_size=7)
+        @pytest.mark.stormdb_slo("errors == 0%")
+        def test_it(worker, batch_size):
+            assert batch_size == worker.batch_size == 7
+        """,
+        conftest="""
+        from pytest_stormdb.load import layers
+        from pytest_stormdb.plugin.settings import settings_of
+
+        calls = []
+        resolve = layers.resolve
+        layers.resolve = lambda *given: calls.append(given) or resolve(*given)
+
+        def pytest_collection_finish(session):
+            (item,) = session.items
+            assert settings_of(item) is settings_of(item)
+            assert settings_of(item).plan.iterations == 3
+            assert [threshold.expression for threshold in settings_of(item).thresholds] == ["errors == 0%"]
+
+        def pytest_unconfigure():
+            assert len(calls) == 1
+        """,
+    )
+    suite.run().assert_outcomes(passed=1)
