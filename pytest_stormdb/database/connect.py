@@ -1,4 +1,4 @@
-"""Connections, opened one way, and their errors, told without a password."""
+"""Connections, opened in one way, and their errors, without a password in their text."""
 
 from __future__ import annotations
 

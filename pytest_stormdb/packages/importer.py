@@ -17,7 +17,7 @@ from types import CodeType, ModuleType
 
 Compile = Callable[[bytes, Path], CodeType]
 Report = Callable[[Path, str], None]
-"""Told of a folder in which a file has changed, with the sentence that names it; may raise."""
+"""Called with a folder in which a file has changed, and the sentence that names the file; may raise."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,11 +34,11 @@ _NO_SUCCESS = pytest.StashKey[list[str]]()
 
 
 def check_ready(item: pytest.Function) -> None:
-    """What can be told wrong once the fixtures are there, and before any load: raises the test's set-up error."""
+    """Check what is known once the fixtures are there, before any load. What is wrong is an error of the set-up."""
     funcargs = item.funcargs
-    complaint = shared_connection({name: funcargs[name] for name in arguments_of(item.obj) if name in funcargs})
-    if complaint is not None:
-        pytest.fail(complaint, pytrace=False)
+    problem = shared_connection({name: funcargs[name] for name in arguments_of(item.obj) if name in funcargs})
+    if problem is not None:
+        pytest.fail(problem, pytrace=False)
     dsn = str(funcargs[DSN])
     with as_test_failures():
         settings = settings_of(item)

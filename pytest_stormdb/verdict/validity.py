@@ -1,4 +1,4 @@
-"""Was the generator fit to measure? Its own vital signs, turned into findings, and into reasons to distrust it."""
+"""Was the generator fit to measure? What its processes used becomes findings, and reasons not to blame the server."""
 
 from __future__ import annotations
 
@@ -53,19 +53,19 @@ class Validity:
 
 
 def assess_generator(
-    plan: LoadPlan, statistics: RunStatistics, vitals: Sequence[GroupUsage], *, stolen: float, dropped: int
+    plan: LoadPlan, statistics: RunStatistics, groups: Sequence[GroupUsage], *, stolen: float, dropped: int
 ) -> Validity:
     """All findings about the generator, and which of them make slow numbers its own doing rather than the server's."""
     findings: list[str] = []
-    reasons = [*_busy(statistics, vitals), *_late(vitals), *_stolen(stolen)]
+    reasons = [*_busy(statistics, groups), *_late(groups), *_stolen(stolen)]
     findings += reasons
     findings += _rate_missed(plan, statistics, dropped)
-    findings += _paused(statistics, vitals)
-    findings += _collections(vitals)
+    findings += _paused(statistics, groups)
+    findings += _collections(groups)
     return Validity(tuple(findings), tuple(reasons))
 
 
-def _busy(statistics: RunStatistics, vitals: Sequence[GroupUsage]) -> list[str]:
+def _busy(statistics: RunStatistics, groups: Sequence[GroupUsage]) -> list[str]:
     """The measured time was the workload's own computing, or its queueing for CPUs that the generator filled.
 
     A worker that asks a server loses its CPU at least once an iteration, however fast the answer: it waits, or
@@ -76,53 +76,53 @@ def _busy(statistics: RunStatistics, vitals: Sequence[GroupUsage]) -> list[str]:
     tally = statistics.total.tally
     timed_s = (tally.service.total_ns + tally.failed.total_ns) / 1e9
     calls = tally.service.count + tally.failed.count
-    wall_s = max((vital.wall_ns for vital in vitals), default=0) / 1e9
+    wall_s = max((group.wall_ns for group in groups), default=0) / 1e9
     if wall_s < _LONG_ENOUGH_S or not calls or timed_s / calls < _SLOW_ENOUGH_S:
         return []
     measured = min(1.0, statistics.elapsed_s / wall_s)  # the rest of the wall time was warm-up
-    cpu_s = sum(vital.cpu_ns for vital in vitals) / 1e9
-    busy = (cpu_s + sum(vital.wait_ns for vital in vitals) / 1e9) * measured / timed_s
+    cpu_s = sum(group.cpu_ns for group in groups) / 1e9
+    busy = (cpu_s + sum(group.wait_ns for group in groups) / 1e9) * measured / timed_s
     machine = cpu_s / (wall_s * cpus())
-    if busy > _OWN_WORK and _waits(vitals, cpu_s, wall_s) * measured < calls / 2:
+    if busy > _OWN_WORK and _waits(groups, cpu_s, wall_s) * measured < calls / 2:
         return ["the workload's own code, not the server, took the measured time: it hardly ever waited"]
     if busy > _OWN_WORK and machine > _CROWDED:
         return [f"the load generator used {format_ratio(min(1.0, machine))} of the machine's CPU time"]
-    return _shared_out(vitals)
+    return _shared_out(groups)
 
 
-def _waits(vitals: Sequence[GroupUsage], cpu_s: float, wall_s: float) -> float:
+def _waits(groups: Sequence[GroupUsage], cpu_s: float, wall_s: float) -> float:
     """How often workers waited for a server, at least."""
-    yields = sum(vital.yields for vital in vitals)
-    preemptions = sum(vital.preemptions for vital in vitals)
-    workers = sum(vital.workers for vital in vitals)
+    yields = sum(group.yields for group in groups)
+    preemptions = sum(group.preemptions for group in groups)
+    workers = sum(group.workers for group in groups)
     own_yields = workers * _YIELDS_PER_S * (1 + wall_s)
     return max(0.0, yields - own_yields) + max(0.0, preemptions - cpu_s / _TIME_SLICE_S)
 
 
-def _shared_out(vitals: Sequence[GroupUsage]) -> list[str]:
+def _shared_out(groups: Sequence[GroupUsage]) -> list[str]:
     """Workers that share a process wait for each other: for the interpreter, or for the event loop."""
-    for vital in vitals:
-        share = (vital.cpu_ns + vital.wait_ns) / vital.wall_ns if vital.wall_ns else 0.0
-        if vital.workers > 1 and share > _OWN_WORK:
-            return [f"{vital.workers} workers waited for each other: the process that they share was always busy"]
+    for group in groups:
+        share = (group.cpu_ns + group.wait_ns) / group.wall_ns if group.wall_ns else 0.0
+        if group.workers > 1 and share > _OWN_WORK:
+            return [f"{group.workers} workers waited for each other: the process that they share was always busy"]
     return []
 
 
-def _paused(statistics: RunStatistics, vitals: Sequence[GroupUsage]) -> list[str]:
+def _paused(statistics: RunStatistics, groups: Sequence[GroupUsage]) -> list[str]:
     """The workers of a closed loop started late: the load was less than it could have been."""
-    calls = sum(vital.calls for vital in vitals)
+    calls = sum(group.calls for group in groups)
     if not calls or statistics.reconnects:
         return []
-    pause_s = sum(vital.pause_ns for vital in vitals) / 1e9 / calls
+    pause_s = sum(group.pause_ns for group in groups) / 1e9 / calls
     service_s = statistics.total.tally.service.total_ns / 1e9 / calls
     if pause_s < _PAUSE_SHOWN_S or pause_s < _PAUSE_SHARE * service_s:
         return []
     return [f"workers started {format_duration(pause_s)} (mean) after they could have: their process was held up"]
 
 
-def _late(vitals: Sequence[GroupUsage]) -> list[str]:
+def _late(groups: Sequence[GroupUsage]) -> list[str]:
     """Idle workers of an open loop woke too late for their arrivals."""
-    lags = [vital.wake_lag for vital in vitals if vital.wake_lag.count]
+    lags = [group.wake_lag for group in groups if group.wake_lag.count]
     if not lags:
         return []
     whole = lags[0].copy()
@@ -161,8 +161,8 @@ def _fell_behind(rate_per_s: float, statistics: RunStatistics, done: int) -> lis
     return [f"rate not reached: {format_rate(done / elapsed_s)} of {format_rate(rate_per_s)}"]
 
 
-def _collections(vitals: Sequence[GroupUsage]) -> list[str]:
-    longest_s = max((vital.gc_max_ns for vital in vitals), default=0) / 1e9
+def _collections(groups: Sequence[GroupUsage]) -> list[str]:
+    longest_s = max((group.gc_max_ns for group in groups), default=0) / 1e9
     if longest_s <= _GC_SHOWN_S:
         return []
     return [f"a garbage collection in a worker took {format_duration(longest_s)}"]
