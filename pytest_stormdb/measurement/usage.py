@@ -22,12 +22,13 @@ class GroupUsage:
     CPU, ``preemptions`` how often it lost its CPU, ``yields`` how often it gave its CPU away; ``gc_max_ns`` and
     ``gc_total_ns`` the longest garbage collection and all of them. ``wake_lag`` is how late idle workers of an open
     loop came to an arrival, ``pause_ns`` what the ``workers`` of a closed loop spent between their ``calls``, think
-    time not included.
+    time not included. ``records`` are the log records and warnings of the workload.
     """
 
     workers: int = 1
     calls: int = 0
     pause_ns: int = 0
+    records: int = 0
 
     cpu_ns: int = 0
     wall_ns: int = 0

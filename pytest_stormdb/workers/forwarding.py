@@ -24,19 +24,24 @@ from .messages import (
 _FLUSH_CHARS = 8192
 MOST_CHARS = 1 << 20
 """How much of a stream is sent. A function that prints does so a million times."""
+MOST_ALIKE = 10
+"""How many log records, or warnings, of one line of code are sent; the others are counted."""
 
 
 @contextlib.contextmanager
 def forwarded(send: Callable[[Message], None], workload: str) -> Iterator[None]:
     """Send text, log records and warnings of this process to the parent."""
     out, err = ForwardedStream("stdout", send), ForwardedStream("stderr", send)
+    alike = _ALIKE
     root = logging.getLogger()
-    root.handlers = [_ForwardedLog(send, workload)]
+    root.handlers = [_ForwardedLog(send, workload, alike)]
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), warnings.catch_warnings():
-        warnings.showwarning = _forwarded_warning(send)
+        warnings.showwarning = _forwarded_warning(send, alike)
         try:
             yield
         finally:
+            for note in alike.notes():
+                err.write(note)
             out.finish()
             err.finish()
 
@@ -52,6 +57,42 @@ def replay(message: Message) -> None:
                     handler.handle(message.record)
         case Warned():
             warnings.warn_explicit(message.message, None, message.filename, message.lineno)
+
+
+class Alike:
+    """Counts what comes from the same line of code, so that a flood of it neither fills memory nor takes time to send.
+
+    Used by several threads: a count that two of them raise at once may lack one, which is of no account.
+    """
+
+    def __init__(self) -> None:
+        self._counts: dict[tuple[str, str, int], int] = {}
+
+    def is_one_too_many(self, kind: str, file: str, line: int) -> bool:
+        """Count one; whether enough like it were sent before."""
+        place = (kind, file, line)
+        self._counts[place] = count = self._counts.get(place, 0) + 1
+        return count > MOST_ALIKE
+
+    @property
+    def total(self) -> int:
+        """How many there were, sent or not."""
+        return sum(self._counts.values())
+
+    def notes(self) -> Iterator[str]:
+        """A line for each place whose records were not all sent."""
+        for (kind, file, line), count in self._counts.items():
+            if count > MOST_ALIKE:
+                yield f"[stormdb: the worker had {count - MOST_ALIKE:,} more: {kind} at {file}:{line}]\n"
+
+
+_ALIKE = Alike()
+"""Of this process, which forwards for one run and then ends."""
+
+
+def forwarded_records() -> int:
+    """How many log records and warnings this process had, sent or not."""
+    return _ALIKE.total
 
 
 class ForwardedStream(io.TextIOBase):
@@ -106,12 +147,15 @@ class ForwardedStream(io.TextIOBase):
 class _ForwardedLog(logging.Handler):
     """Sends records to the parent, formatted, since their arguments may not survive the way."""
 
-    def __init__(self, send: Callable[[Message], None], workload: str) -> None:
+    def __init__(self, send: Callable[[Message], None], workload: str, alike: Alike) -> None:
         super().__init__()
         self._forward = send
         self._workload = workload
+        self._alike = alike
 
     def emit(self, record: logging.LogRecord) -> None:
+        if self._alike.is_one_too_many(f"{record.levelname} of {record.name}", record.pathname, record.lineno):
+            return
         worker = CURRENT_WORKER.get()
         origin = (worker.id, worker.current_operation) if worker is not None else (None, None)
         vars(record).update(context(self._workload, *origin))
@@ -125,7 +169,7 @@ class _ForwardedLog(logging.Handler):
             self.handleError(record)
 
 
-def _forwarded_warning(send: Callable[[Message], None]) -> Any:
+def _forwarded_warning(send: Callable[[Message], None], alike: Alike) -> Any:
     def show(
         message: Warning | str,
         category: type[Warning],
@@ -134,6 +178,8 @@ def _forwarded_warning(send: Callable[[Message], None]) -> Any:
         file: TextIO | None = None,
         line: str | None = None,
     ) -> None:
+        if alike.is_one_too_many(category.__name__, filename, lineno):
+            return
         send(Warned(message if isinstance(message, Warning) else category(message), filename, lineno))
 
     return show

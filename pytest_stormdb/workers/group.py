@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from ..errors import WorkloadError
 from ..measurement.usage import GroupUsage, UsageMeter, scheduler_usage
 from ..workload.contract import CURRENT_WORKER
+from .forwarding import forwarded_records
 from .lifecycle import State
 from .loop import Interrupted, run_sync
 from .messages import Broken, GroupDone, Message
@@ -106,6 +107,7 @@ class Group:
         usage = self._usage
         counted = [worker for worker in self._workers if worker.lifecycle.state is not State.STUCK]
         usage.workers = len(counted)
+        usage.records = forwarded_records()
         for worker in counted:
             usage.wake_lag.merge(worker.flush.wake_lag)
             usage.calls += worker.flush.calls
