@@ -106,7 +106,7 @@ class Scratch:
                 self._toml(block)
             case "json":
                 json.loads(block.code)
-            case "text":
+            case "text" | "mermaid":
                 pass
             case other:
                 raise AssertionError(f"{block.place}: the language {other!r} of this block is none of ours")
