@@ -28,7 +28,7 @@ ROOMS = {
     "verdict": "validity threshold abort",
     "record": "",
     "workload": "contract",
-    "telemetry": "logs prometheus exporters",
+    "telemetry": "logs exporters prometheus",
     "workers": (
         "layout arrivals deadline lifecycle messages forwarding flush turns loop timeouts runtime group"
         " launcher process local collected supervisor"

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from ..errors import PlanError
 from ..load.option import NOT_GIVEN
-from ..telemetry.exporters import (
-    DEFAULT_PORT,
-    Exporter,
-    Exporters,
-    JsonFile,
-    PrometheusPage,
-)
+from ..telemetry.exporters import Exporter, Exporters, JsonFile
 from .options import value_of
 
 if TYPE_CHECKING:
@@ -21,6 +17,9 @@ if TYPE_CHECKING:
     from ..telemetry.logs import LogOutput
 
 METRICS_FILE = "stormdb-metrics.jsonl"
+TEXT_FILE = "stormdb-metrics.prom"
+_PORT = 9464
+"""The port that Prometheus' registry of exporters gives to OpenTelemetry's, of which ours is a small relative."""
 _INTERVAL_S = 10.0
 
 
@@ -40,7 +39,16 @@ def open_exporters(config: pytest.Config, configuration: Configuration | None) -
     exporters: list[Exporter] = []
     address = value_of(config, "prometheus")
     if address is not NOT_GIVEN or "prometheus" in wanted:
-        exporters.append(PrometheusPage(*(("127.0.0.1", DEFAULT_PORT) if address is NOT_GIVEN else address)))
+        given = ("127.0.0.1", _PORT) if address is NOT_GIVEN else address
+        exporters.append(_prometheus(given, config.invocation_params.dir / TEXT_FILE))
     if "json" in wanted:
         exporters.append(JsonFile(config.invocation_params.dir / METRICS_FILE))
     return Exporters(exporters, interval_s)
+
+
+def _prometheus(address: tuple[str, int], textfile: Path) -> Exporter:
+    try:
+        from ..telemetry.prometheus import PrometheusPage
+    except ModuleNotFoundError as error:
+        raise PlanError(f"prometheus: needs {error.name}: pip install 'pytest-stormdb[prometheus]'") from None
+    return PrometheusPage(*address, textfile)

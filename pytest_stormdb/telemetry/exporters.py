@@ -1,26 +1,20 @@
-"""A run in progress, told to the outside at an interval: a page that Prometheus reads, and lines of JSON."""
+"""A run in progress, told to the outside at an interval: whom to tell, when, and lines of JSON as the simplest one."""
 
 from __future__ import annotations
 
 import contextlib
 import datetime
 import json
-import threading
 import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from ..errors import PlanError
 from ..load.plan import LoadPlan
 from ..measurement.recorder import Snapshot, SoFar, Tick
 from ..measurement.stats import response_of
 from ..workload.contract import Workload
-from .prometheus import CONTENT_TYPE, exposition
-
-DEFAULT_PORT = 9464
-"""The port that Prometheus' registry of exporters gives to OpenTelemetry's, of which this is a small relative."""
 
 
 class Exporter(Protocol):
@@ -29,51 +23,11 @@ class Exporter(Protocol):
     def tell(self, workload: Workload, plan: LoadPlan, snapshot: Snapshot, elapsed_s: float) -> None:
         """Pass the counts on."""
 
+    def end(self) -> None:
+        """The run is over; what was told last was all of it."""
+
     def close(self) -> None:
         """Give back what it holds."""
-
-
-class PrometheusPage:
-    """An HTTP server with one page, the counts as they were told last."""
-
-    def __init__(self, host: str, port: int) -> None:
-        """Raises PlanError where the address cannot be had."""
-        self.text = ""
-        page = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                body = page.text.encode()
-                self.send_response(200)
-                self.send_header("Content-Type", CONTENT_TYPE)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, format: str, *arguments: Any) -> None:
-                """Requests are no news."""
-
-        try:
-            self._server = ThreadingHTTPServer((host, port), Handler)
-        except (OSError, OverflowError) as error:
-            raise PlanError(f"prometheus: cannot listen on {host}:{port}: {error}") from None
-        self._server.daemon_threads = True
-        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
-        self._thread.start()
-
-    @property
-    def address(self) -> str:
-        """The URL of the page."""
-        host, port = self._server.server_address[:2]
-        return f"http://{host!s}:{port}/metrics"
-
-    def tell(self, workload: Workload, plan: LoadPlan, snapshot: Snapshot, elapsed_s: float) -> None:
-        self.text = exposition(workload.name, plan.workers, snapshot, is_open=plan.is_open)
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
 
 
 class JsonFile:
@@ -102,6 +56,9 @@ class JsonFile:
         }
         self._file.write(json.dumps(line) + "\n")
         self._file.flush()
+
+    def end(self) -> None:
+        """Each line stands for itself."""
 
     def close(self) -> None:
         self._file.close()
@@ -132,6 +89,8 @@ class Exporters:
             yield tick
         finally:
             self._tell(workload, plan, last, time.monotonic() - started)
+            for exporter in self._exporters:
+                exporter.end()
 
     def _tell(self, workload: Workload, plan: LoadPlan, so_far: SoFar, elapsed_s: float) -> None:
         for exporter in self._exporters:
