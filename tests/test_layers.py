@@ -33,7 +33,7 @@ ROOMS = {
         "layout arrivals deadline lifecycle messages forwarding flush turns loop timeouts runtime group"
         " launcher process local collected supervisor"
     ),
-    "reports": "terminal junit document stored shown html charts run_page comparison_page page markdown",
+    "reports": "terminal junit document stored shown html charts run_page comparison_page page markdown live",
     "run": "figures conclusion preconditions smoke result pipeline",
     "cli": "",
     "plugin": "options packages outputs session collection workloads settings execution fixtures hooks",

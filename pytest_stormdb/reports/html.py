@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import html
 import json
-import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-_INVISIBLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
-"""Control characters, marks that turn the direction of writing, and halves of characters, which UTF-8 cannot hold."""
+from .shown import visible
 
 _LEAVES = ("meta", "col", "br")
 
@@ -25,7 +23,7 @@ Child = str | None
 
 def text(value: object) -> Markup:
     """A value as escaped text; what cannot be seen is shown as a replacement character."""
-    return value if isinstance(value, Markup) else Markup(html.escape(_INVISIBLE.sub("\ufffd", str(value))))
+    return value if isinstance(value, Markup) else Markup(html.escape(visible(str(value))))
 
 
 def element(name: str, /, *children: Child, **attributes: str | bool | None) -> Markup:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,6 +15,20 @@ RULINGS = {"pass": "passed", "fail": "failed", "inconclusive": "inconclusive", "
 SIDES = {"slower": "failed", "not slower": "passed", "inconclusive": "inconclusive"}
 WORST_FIRST = ("error", "failed", "invalid", "inconclusive", "passed")
 FIGURES = ("operations", "failures", "throughput", "p50", "p95", "p99", "max")
+
+
+_INVISIBLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Control characters, marks that turn the direction of writing, and halves of characters, which UTF-8 cannot hold."""
+
+
+def visible(text: str) -> str:
+    """A text in which nothing is hidden, and which changes nothing of what stands around it."""
+    return _INVISIBLE.sub("\ufffd", text)
+
+
+def on_one_line(text: str) -> str:
+    """The same, its lines joined."""
+    return visible(" ".join(text.split()))
 
 
 def label(key: str) -> str:
