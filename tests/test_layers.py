@@ -17,7 +17,7 @@ HOME = Path(pytest_stormdb.__file__).parent
 
 ROOMS = {
     "": "errors units",
-    "measurement": "clock machine sample histogram recorder stats scalability usage",
+    "measurement": "machine sample trace histogram recorder stats scalability usage",
     "embedded": "watchdog binaries server",
     "load": "values stages sweep option options layers plan pacing",
     "configuration": "yaml_nodes fields parameters file",
@@ -28,7 +28,7 @@ ROOMS = {
     "verdict": "validity threshold abort",
     "record": "",
     "workload": "contract",
-    "telemetry": "logs exporters prometheus",
+    "telemetry": "logs buckets exporters prometheus opentelemetry",
     "workers": (
         "layout arrivals deadline lifecycle messages forwarding flush turns loop timeouts runtime group"
         " launcher process local collected supervisor"

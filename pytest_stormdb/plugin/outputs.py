@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +17,7 @@ from .options import value_of
 if TYPE_CHECKING:
     from ..configuration.file import Configuration
     from ..telemetry.logs import LogOutput
+    from ..telemetry.opentelemetry import OpenTelemetry
 
 METRICS_FILE = "stormdb-metrics.jsonl"
 TEXT_FILE = "stormdb-metrics.prom"
@@ -43,7 +46,27 @@ def open_exporters(config: pytest.Config, configuration: Configuration | None) -
         exporters.append(_prometheus(given, config.invocation_params.dir / TEXT_FILE))
     if "json" in wanted:
         exporters.append(JsonFile(config.invocation_params.dir / METRICS_FILE))
-    return Exporters(exporters, interval_s)
+    every = 0
+    if _wants_telemetry(os.environ):
+        exporters.append(telemetry := _opentelemetry())
+        every = telemetry.trace_every
+    return Exporters(exporters, interval_s, every)
+
+
+def _wants_telemetry(environment: Mapping[str, str]) -> bool:
+    """Whether the standard variables name an endpoint, and do not switch everything off."""
+    named = (f"OTEL_EXPORTER_OTLP_{kind}ENDPOINT" for kind in ("", "METRICS_", "TRACES_"))
+    return environment.get("OTEL_SDK_DISABLED", "").lower() != "true" and any(environment.get(name) for name in named)
+
+
+def _opentelemetry() -> OpenTelemetry:
+    try:
+        from ..telemetry.opentelemetry import OpenTelemetry
+    except ModuleNotFoundError as error:
+        raise PlanError(
+            f"OTEL_EXPORTER_OTLP_ENDPOINT: needs {error.name}: pip install 'pytest-stormdb[otel]'"
+        ) from None
+    return OpenTelemetry()
 
 
 def _prometheus(address: tuple[str, int], textfile: Path) -> Exporter:

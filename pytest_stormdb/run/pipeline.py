@@ -7,7 +7,7 @@ import logging
 import secrets
 from collections.abc import Callable, Iterator, Sequence
 
-from ..database.connect import with_parameters
+from ..database.connect import address, with_parameters
 from ..database.health import HealthCheck, HealthResult, Monitor, run_checks
 from ..database.server import (
     ServerFacts,
@@ -22,7 +22,7 @@ from ..measurement.recorder import SoFar, Tick
 from ..record import (
     RunRecord,
 )
-from ..telemetry.exporters import Exporters
+from ..telemetry.exporters import Exporters, Run
 from ..telemetry.logs import context
 from ..verdict.abort import Abort
 from ..verdict.threshold import (
@@ -68,8 +68,9 @@ def run(
     _log.info("run started", extra=context(workload.name))
     before = MachineTime.now()
     name = f"stormdb {secrets.token_hex(4)}"
-    job = Job(workload, plan, with_parameters(dsn, application_name=name), name)
-    collected = _load(job, dsn, launcher, _beside(monitor, abort, lambda: exporters.during(workload, plan)))
+    job = Job(workload, plan, with_parameters(dsn, application_name=name), name, exporters.trace_every)
+    exported = Run(workload, plan, *address(dsn))
+    collected = _load(job, dsn, launcher, _beside(monitor, abort, lambda: exporters.during(exported)))
     stolen = MachineTime.now().stolen_since(before)
     results = (*checked, *monitor.results, *run_checks([check for check in checks if not check.advisory], dsn, "after"))
     statistics = statistics_of_run(collected, plan)

@@ -6,7 +6,8 @@ import contextlib
 import datetime
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -17,10 +18,24 @@ from ..measurement.stats import response_of
 from ..workload.contract import Workload
 
 
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What a run is, and where its load goes."""
+
+    workload: Workload
+    plan: LoadPlan
+    host: str = ""
+    port: int | None = None
+    database: str = ""
+
+
 class Exporter(Protocol):
     """Told of a run's counts, from the end of its warm-up on."""
 
-    def tell(self, workload: Workload, plan: LoadPlan, snapshot: Snapshot, elapsed_s: float) -> None:
+    def begin(self, run: Run) -> None:
+        """A run begins; its workers are forked already."""
+
+    def tell(self, snapshot: Snapshot, elapsed_s: float) -> None:
         """Pass the counts on."""
 
     def end(self) -> None:
@@ -40,7 +55,11 @@ class JsonFile:
         except OSError as error:
             raise PlanError(f"metrics.exporters: json: cannot write {path}: {error.strerror}") from None
 
-    def tell(self, workload: Workload, plan: LoadPlan, snapshot: Snapshot, elapsed_s: float) -> None:
+    def begin(self, run: Run) -> None:
+        self._run = run
+
+    def tell(self, snapshot: Snapshot, elapsed_s: float) -> None:
+        workload, plan = self._run.workload, self._run.plan
         operations = {}
         for name, tally in sorted(snapshot.tallies.items()):
             latency = response_of(tally, is_open=plan.is_open)
@@ -67,13 +86,17 @@ class JsonFile:
 class Exporters:
     """All exporters of a session."""
 
-    def __init__(self, exporters: list[Exporter], interval_s: float) -> None:
+    def __init__(self, exporters: Sequence[Exporter], interval_s: float, trace_every: int = 0) -> None:
+        """``trace_every``: of so many iterations one is traced, since an exporter wants spans; 0 for none."""
+        self.trace_every = trace_every
         self._exporters = exporters
         self._interval_s = interval_s
 
     @contextlib.contextmanager
-    def during(self, workload: Workload, plan: LoadPlan) -> Iterator[Tick]:
+    def during(self, run: Run) -> Iterator[Tick]:
         """Yields what to call with the way to the counts: it passes them on at the interval, and at the end."""
+        for exporter in self._exporters:
+            exporter.begin(run)
         started = told = time.monotonic()
         last: SoFar = Snapshot
 
@@ -83,18 +106,18 @@ class Exporters:
             now = time.monotonic()
             if now - told >= self._interval_s:
                 told = now
-                self._tell(workload, plan, so_far, now - started)
+                self._tell(so_far, now - started)
 
         try:
             yield tick
         finally:
-            self._tell(workload, plan, last, time.monotonic() - started)
+            self._tell(last, time.monotonic() - started)
             for exporter in self._exporters:
                 exporter.end()
 
-    def _tell(self, workload: Workload, plan: LoadPlan, so_far: SoFar, elapsed_s: float) -> None:
+    def _tell(self, so_far: SoFar, elapsed_s: float) -> None:
         for exporter in self._exporters:
-            exporter.tell(workload, plan, so_far(), elapsed_s)
+            exporter.tell(so_far(), elapsed_s)
 
     def close(self) -> None:
         for exporter in self._exporters:

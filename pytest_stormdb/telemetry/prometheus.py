@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import threading
 import warnings
-from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import accumulate
@@ -26,30 +25,13 @@ from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.registry import Collector
 
 from ..errors import PlanError
-from ..load.plan import LoadPlan
-from ..measurement.histogram import Histogram
 from ..measurement.recorder import Metric, Snapshot, Tally
 from ..measurement.stats import response_of
-from ..workload.contract import Workload
+from .buckets import BOUNDS_S, bucketed
+from .exporters import Run
 
-BOUNDS_S = (
-    *(50e-6, 100e-6, 150e-6, 200e-6, 300e-6, 500e-6, 750e-6),
-    *(1e-3, 1.5e-3, 2e-3, 3e-3, 5e-3, 7.5e-3),
-    *(10e-3, 15e-3, 20e-3, 30e-3, 50e-3),
-    *(0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0),
-)
-"""Upper bounds of the buckets. What is advised for databases in general starts at 1 ms, too coarse for PostgreSQL."""
 _MOST_NAMES = 100
 _OTHER = "other"
-
-
-def bucketed(histogram: Histogram, bounds_s: tuple[float, ...] = BOUNDS_S) -> list[int]:
-    """How many durations lie in each bucket, the one above all bounds last; exact to a bucket of the histogram."""
-    limits = [round(bound * 1e9) for bound in bounds_s]
-    counts = [0] * (len(limits) + 1)
-    for lowest, _, count in histogram.buckets():
-        counts[bisect_left(limits, lowest)] += count
-    return counts
 
 
 @dataclass(slots=True)
@@ -211,8 +193,16 @@ class PrometheusPage:
         host, port = self._server.server_address[:2]
         return f"http://{host!s}:{port}/metrics"
 
-    def tell(self, workload: Workload, plan: LoadPlan, snapshot: Snapshot, elapsed_s: float) -> None:
-        self._collector.tell(workload.name, plan.workers, Counts.of(snapshot, is_open=plan.is_open))
+    def begin(self, run: Run) -> None:
+        self._run = run
+        self._tell(Snapshot())
+
+    def tell(self, snapshot: Snapshot, elapsed_s: float) -> None:
+        self._tell(snapshot)
+
+    def _tell(self, snapshot: Snapshot) -> None:
+        plan = self._run.plan
+        self._collector.tell(self._run.workload.name, plan.workers, Counts.of(snapshot, is_open=plan.is_open))
 
     def end(self) -> None:
         """Warns where the file cannot be written: the run's results are worth more."""

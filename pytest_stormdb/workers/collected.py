@@ -67,6 +67,7 @@ class Collected:
         self.kept_bytes -= len(message.packed)
         snapshot: Snapshot = pickle.loads(message.packed)  # noqa: S301 - from a child of ours
         self.whole.merge(snapshot)
+        self.whole.spans += snapshot.spans
         self.intervals.setdefault(message.interval, Snapshot()).merge(snapshot)
         if self.by_stage:
             self.stages.setdefault(message.stage, Snapshot()).merge(snapshot)

@@ -13,7 +13,7 @@ from pytest_stormdb.errors import PlanError
 from pytest_stormdb.load.plan import make_plan
 from pytest_stormdb.measurement.recorder import Recorder, Snapshot
 from pytest_stormdb.measurement.sample import Failure, Sample
-from pytest_stormdb.telemetry.exporters import Exporters, JsonFile
+from pytest_stormdb.telemetry.exporters import Exporters, JsonFile, Run
 from pytest_stormdb.telemetry.logs import (
     JsonLines,
     LogOutput,
@@ -40,7 +40,7 @@ def test_counts_are_told_at_the_interval_and_at_the_end(tmp_path: Path) -> None:
     """With an interval of zero every tick writes a line, and the end writes the last counts once more."""
     out = tmp_path / "metrics.jsonl"
     exporters = Exporters([JsonFile(out)], interval_s=0.0)
-    with exporters.during(WORKLOAD, PLAN) as tick:
+    with exporters.during(Run(WORKLOAD, PLAN)) as tick:
         tick(Snapshot)
         tick(counted)
     exporters.close()

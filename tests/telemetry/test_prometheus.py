@@ -7,22 +7,20 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as strict_families
 from prometheus_client.parser import text_string_to_metric_families
 
 from pytest_stormdb.errors import PlanError
 from pytest_stormdb.load.plan import make_plan
-from pytest_stormdb.measurement.histogram import Histogram
 from pytest_stormdb.measurement.recorder import Recorder, Snapshot
 from pytest_stormdb.measurement.sample import Failure, Sample
-from pytest_stormdb.telemetry.exporters import Exporters
-from pytest_stormdb.telemetry.prometheus import BOUNDS_S, PrometheusPage, bucketed
+from pytest_stormdb.telemetry.exporters import Exporters, Run
+from pytest_stormdb.telemetry.prometheus import PrometheusPage
 from pytest_stormdb.workload.contract import Operation, Workload
 
 WORKLOAD = Workload(name="shop", nodeid="test_shop.py::test_buy", operations=(Operation("buy", lambda worker: None),))
 PLAN = make_plan(("test", {"workers": 3, "duration": "1s"}))
+OPEN = make_plan(("test", {"workers": 1, "duration": "1s", "rate": "1/s"}))
 MS = 1_000_000
 
 LABELS = ("workload", "operation", "name", "code", "le")
@@ -61,7 +59,7 @@ def test_a_run_in_progress_and_its_end(tmp_path: Path) -> None:
     """What was told last is served, by the rules of both formats; after the run no worker is left, and all counts."""
     page = PrometheusPage("127.0.0.1", 0, tmp_path / "it.prom")
     exporters = Exporters([page], interval_s=0.0)
-    with exporters.during(WORKLOAD, PLAN) as tick:
+    with exporters.during(Run(WORKLOAD, PLAN)) as tick:
         tick(lambda: counted(5))
         during = values(read(page))
         tick(counted)
@@ -91,7 +89,7 @@ def test_runs_of_a_workload_are_added_up() -> None:
     page = PrometheusPage("127.0.0.1", 0)
     exporters = Exporters([page], interval_s=3600)
     for _ in range(2):
-        with exporters.during(WORKLOAD, PLAN) as tick:
+        with exporters.during(Run(WORKLOAD, PLAN)) as tick:
             tick(counted)
     found = values(read(page))
     exporters.close()
@@ -108,7 +106,7 @@ def test_names_are_bounded() -> None:
         recorder.record_failure(Sample("buy", 0, 0, 5), Failure(f"E{number}", "no"))
     page = PrometheusPage("127.0.0.1", 0)
     exporters = Exporters([page], interval_s=3600)
-    with exporters.during(WORKLOAD, PLAN) as tick:
+    with exporters.during(Run(WORKLOAD, PLAN)) as tick:
         tick(lambda: snapshot)
         snapshot = recorder.take()
     found = values(read(page))
@@ -126,7 +124,7 @@ def test_an_open_loop_has_its_response_time() -> None:
     snapshot = recorder.take()
     page = PrometheusPage("127.0.0.1", 0)
     exporters = Exporters([page], interval_s=3600)
-    with exporters.during(WORKLOAD, make_plan(("test", {"workers": 1, "duration": "1s", "rate": "1/s"}))) as tick:
+    with exporters.during(Run(WORKLOAD, OPEN)) as tick:
         tick(lambda: snapshot)
     found = values(read(page))
     exporters.close()
@@ -147,17 +145,3 @@ def test_a_taken_port_and_an_unwritable_file_are_told(tmp_path: Path) -> None:
     page.close()
     with socket.socket() as probe:
         assert probe.connect_ex(("127.0.0.1", int(page.address.rsplit(":", 1)[1].partition("/")[0]))) != 0
-
-
-@given(st.lists(st.integers(0, 10**11), max_size=300))
-def test_buckets_hold_every_duration_at_its_place(durations: list[int]) -> None:
-    """A duration counts under the first bound that is not below it, to the 0.1 % of the histogram."""
-    histogram = Histogram()
-    histogram.record_many(durations)
-    counts = bucketed(histogram)
-    assert sum(counts) == len(durations)
-    seen = 0
-    for bound, count in zip(BOUNDS_S, counts, strict=False):
-        seen += count
-        assert sum(ns <= bound * 1e9 * 0.999 for ns in durations) <= seen
-        assert seen <= sum(ns <= bound * 1e9 * 1.001 for ns in durations)
