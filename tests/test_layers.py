@@ -31,12 +31,12 @@ ROOMS = {
     "telemetry": "logs buckets exporters prometheus opentelemetry",
     "workers": (
         "layout arrivals deadline lifecycle messages forwarding flush turns loop timeouts runtime group"
-        " launcher process local collected supervisor"
+        " launcher process local rates collected supervisor"
     ),
     "reports": "terminal junit document stored shown html charts run_page comparison_page page markdown live",
-    "run": "figures conclusion preconditions smoke result pipeline",
+    "run": "progress figures conclusion preconditions smoke result pipeline",
     "cli": "",
-    "plugin": "options packages outputs session collection workloads settings execution fixtures hooks",
+    "plugin": "options packages outputs screen session collection workloads settings execution fixtures hooks",
 }
 """The map of the project, the lowest first: rooms, and within each room its modules.
 

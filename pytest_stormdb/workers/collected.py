@@ -40,6 +40,8 @@ class Collected:
     broken: list[Broken] = field(default_factory=list)
     lost: list[WorkerLost] = field(default_factory=list)
     usage: list[GroupUsage] = field(default_factory=list)
+    measured_from_ns: int = 0
+    rates: Rates = field(default_factory=Rates)
     elapsed_ns: int = 0
     stopped_ns: int | None = None
     signal: str | None = None
