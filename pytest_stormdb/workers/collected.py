@@ -15,6 +15,7 @@ from .messages import (
     Interruption,
     IntervalCounts,
 )
+from .rates import Rates
 
 MOST_KEPT_BYTES = 16 << 20
 

@@ -51,6 +51,7 @@ def command(*options: str) -> list[str]:
     return [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-W", "error", "-p", "stormdb", *options]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("columns", [80, 160])
 @pytest.mark.parametrize("verbosity", ["-v", "--color=yes"])
 def test_a_block_below_the_open_line(suite: Suite, environment: dict[str, str], columns: int, verbosity: str) -> None:
@@ -81,6 +82,7 @@ def test_a_block_below_the_open_line(suite: Suite, environment: dict[str, str], 
     assert all(len(row) <= columns for row in rows)
 
 
+@pytest.mark.slow
 def test_ctrl_c_gives_the_cursor_back(suite: Suite, environment: dict[str, str]) -> None:
     """One interrupt ends the run and reports; the block is gone and the cursor is seen."""
     suite.write(LONG.replace('duration="2s"', 'duration="60s"'))
@@ -94,6 +96,7 @@ def test_ctrl_c_gives_the_cursor_back(suite: Suite, environment: dict[str, str])
     assert "measuring" not in terminal.text
 
 
+@pytest.mark.slow
 def test_two_interrupts_give_the_cursor_back(suite: Suite, environment: dict[str, str]) -> None:
     """The second interrupt leaves at once, and not without the cursor."""
     suite.write(
@@ -110,6 +113,7 @@ def test_two_interrupts_give_the_cursor_back(suite: Suite, environment: dict[str
     assert "KeyboardInterrupt" in terminal.text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("options", "term"), [(["-s"], "xterm"), ([], "dumb"), (["-q"], "xterm"), (["-n0"], "xterm")])
 def test_other_terminals_have_no_block(
     suite: Suite, environment: dict[str, str], options: list[str], term: str
@@ -125,6 +129,7 @@ def test_other_terminals_have_no_block(
     assert drawn == (options == ["-n0"])
 
 
+@pytest.mark.slow
 def test_plain_lines_in_a_pipe(suite: Suite, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a terminal a line comes each interval, whole lines each, and the outcome has its file before it."""
     suite.write(LONG)
