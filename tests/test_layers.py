@@ -17,7 +17,7 @@ HOME = Path(pytest_stormdb.__file__).parent
 
 ROOMS = {
     "": "errors units",
-    "measurement": "machine sample trace histogram recorder stats scalability usage",
+    "measurement": "clock machine sample trace histogram recorder stats scalability usage",
     "embedded": "watchdog binaries server",
     "load": "values stages sweep option options layers plan pacing",
     "configuration": "yaml_nodes fields parameters file",
