@@ -17,7 +17,7 @@ HOME = Path(pytest_stormdb.__file__).parent
 
 ROOMS = {
     "": "errors units",
-    "measurement": "clock machine sample histogram recorder stats scalability usage",
+    "measurement": "clock machine sample trace histogram recorder stats scalability usage",
     "embedded": "watchdog binaries server",
     "load": "values stages sweep option options layers plan pacing",
     "configuration": "yaml_nodes fields parameters file",
@@ -28,15 +28,15 @@ ROOMS = {
     "verdict": "validity threshold abort",
     "record": "",
     "workload": "contract",
-    "telemetry": "logs prometheus exporters",
+    "telemetry": "logs buckets exporters prometheus opentelemetry",
     "workers": (
         "layout arrivals deadline lifecycle messages forwarding flush turns loop timeouts runtime group"
-        " launcher process local collected supervisor"
+        " launcher process local rates collected supervisor"
     ),
-    "reports": "terminal junit document",
-    "run": "figures conclusion preconditions smoke result pipeline",
+    "reports": "terminal junit document stored shown html charts run_page comparison_page page markdown live",
+    "run": "progress figures conclusion preconditions smoke result pipeline",
     "cli": "",
-    "plugin": "options packages outputs session collection workloads settings execution fixtures hooks",
+    "plugin": "options packages outputs screen session collection workloads settings execution fixtures hooks",
 }
 """The map of the project, the lowest first: rooms, and within each room its modules.
 

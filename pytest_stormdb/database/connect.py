@@ -104,6 +104,14 @@ def place(dsn: str) -> str:
     return f"{user}{host}{port}{database}"
 
 
+def address(dsn: str) -> tuple[str, int | None, str]:
+    """Host, port and database of a connection string, as far as it names them."""
+    parts = conninfo_to_dict(dsn)
+    port = str(parts.get("port") or "")
+    host = str(parts.get("host") or parts.get("hostaddr") or "")
+    return host, int(port) if port.isdecimal() else None, str(parts.get("dbname") or "")
+
+
 def server_error(error: psycopg.Error, what: str) -> ServerError:
     """A psycopg error in one line, with its SQLSTATE."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]

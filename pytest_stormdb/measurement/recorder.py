@@ -11,6 +11,7 @@ from typing import Any
 from ..errors import WorkloadError
 from .histogram import Histogram
 from .sample import Failure, Sample, as_plain
+from .trace import Span, TracedDurations, Tracer
 
 MOST_METADATA = 5
 """Of how many failed results with the same code the metadata is kept."""
@@ -97,9 +98,9 @@ class Buffers:
 
     __slots__ = ("is_part", "lag", "response", "service")
 
-    def __init__(self, *, is_part: bool) -> None:
+    def __init__(self, *, is_part: bool, service: array[int] | None = None) -> None:
         self.is_part = is_part
-        self.service = array("Q")
+        self.service = array("Q") if service is None else service
         self.response = array("Q")
         self.lag = array("Q")
 
@@ -120,10 +121,11 @@ class Buffers:
 class Recorder:
     """What one worker saw since it was last emptied. Used by one thread, merged anywhere; never shared."""
 
-    def __init__(self) -> None:
+    def __init__(self, tracer: Tracer | None = None) -> None:
         self.tallies: dict[str, Tally] = {}
         self.metrics: dict[str, Metric] = {}
         self.reconnects = 0
+        self._tracer = tracer
         self._buffers: dict[str, Buffers] = {}
 
     def buffers(self, operation: str) -> Buffers:
@@ -151,6 +153,11 @@ class Recorder:
 
     def record_failure(self, sample: Sample, failure: Failure, count: int = 1) -> None:
         """Record a failed call; its duration never enters the latency of successes."""
+        self._fail(sample, failure, count)
+        if self._tracer is not None:
+            self._tracer.iteration(sample.operation, sample.started_ns, sample.finished_ns, failure.code)
+
+    def _fail(self, sample: Sample, failure: Failure, count: int = 1) -> None:
         tally = self.tally(sample.operation)
         tally.failed.record(sample.response_ns)
         tally.fail(failure, count)
@@ -164,8 +171,11 @@ class Recorder:
         if failure is None:
             buffers.service.append(sample.service_ns)
         else:
-            self.record_failure(sample, failure)
+            self._fail(sample, failure)
             self.tally(sample.operation).is_part = True
+        if self._tracer is not None:
+            code = "" if failure is None else failure.code
+            self._tracer.part(Span(sample.operation, sample.started_ns, sample.finished_ns, code))
 
     def metric(self, name: str, kind: str) -> Metric:
         """The metric of that name; raises ValueError where it exists as another kind."""
@@ -177,7 +187,8 @@ class Recorder:
     def _named(self, name: str, *, is_part: bool) -> Buffers:
         buffers = self._buffers.get(name)
         if buffers is None:
-            buffers = self._buffers[name] = Buffers(is_part=is_part)
+            traced = None if self._tracer is None or is_part else TracedDurations.of(self._tracer, name)
+            buffers = self._buffers[name] = Buffers(is_part=is_part, service=traced)
         elif buffers.is_part != is_part:
             kind = "a part" if buffers.is_part else "an operation"
             raise WorkloadError(f"{name!r} is the name of {kind} already; parts and operations need names of their own")
@@ -193,17 +204,20 @@ class Recorder:
         """Everything recorded since the last call; the recorder is empty afterwards."""
         self.drain()
         taken = Snapshot(self.tallies, self.metrics, self.reconnects)
+        if self._tracer is not None:
+            taken.spans = self._tracer.take()
         self.tallies, self.metrics, self.reconnects = {}, {}, 0
         return taken
 
 
 @dataclass(slots=True)
 class Snapshot:
-    """Counts that can be added: what a recorder took, or the sum of many."""
+    """Counts that can be added: what a recorder took, or the sum of many. ``spans`` are no counts, and not merged."""
 
     tallies: dict[str, Tally] = field(default_factory=dict)
     metrics: dict[str, Metric] = field(default_factory=dict)
     reconnects: int = 0
+    spans: list[Span] = field(default_factory=list)
 
     def merge(self, other: Snapshot) -> None:
         """Add what ``other`` counted."""

@@ -19,6 +19,7 @@ from ..run.smoke import run_once
 from ..workload.contract import Operation, Workload
 from .collection import arguments_of, mix_of, shared_connection
 from .options import value_of
+from .screen import screen_of
 from .session import SESSION, Session, as_test_failures
 from .settings import Settings, settings_of, settings_of_call
 from .workloads import package_of, workload_name
@@ -72,7 +73,7 @@ def run_item(item: pytest.Function) -> None:
     state.start_outputs()
     records = []
     for each in settings.plans:
-        with as_test_failures():
+        with as_test_failures(), screen_of(item.config) as screen:
             record = run(
                 workload,
                 each,
@@ -81,6 +82,7 @@ def run_item(item: pytest.Function) -> None:
                 thresholds=settings.thresholds,
                 health=item.stash[_HEALTH],
                 exporters=state.exporters,
+                screen=screen,
             )
         records.append(record)
         _keep(item, state, records[-1])
@@ -111,15 +113,17 @@ def run_in_hand(item: pytest.Item, function: Callable[..., Any], dsn: str, optio
     with as_test_failures():
         health = _checked_before(settings, dsn)
         state.start_outputs()
-        record = run(
-            workload,
-            settings.plan,
-            dsn,
-            embedded=state.is_embedded(dsn),
-            thresholds=settings.thresholds,
-            health=health,
-            exporters=state.exporters,
-        )
+        with screen_of(item.config) as screen:
+            record = run(
+                workload,
+                settings.plan,
+                dsn,
+                embedded=state.is_embedded(dsn),
+                thresholds=settings.thresholds,
+                health=health,
+                exporters=state.exporters,
+                screen=screen,
+            )
     _keep(item, state, record)
     _raise_interruption(item, record)
     if record.outcome == "error" or (record.verdicts and record.outcome == "failed" and _missed(record)):

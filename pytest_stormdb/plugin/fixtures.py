@@ -5,12 +5,14 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from .collection import is_workload
 from .options import value_of
+from .screen import Loading, loading
 from .session import SESSION, as_test_failures
 
 if TYPE_CHECKING:
@@ -80,6 +82,16 @@ def stormdb_parameters(request: pytest.FixtureRequest) -> Parameters:
     places = {name.removeprefix("parameters."): place for name, place in configuration.places.items()}
     places |= dict.fromkeys(given, "--stormdb-param")
     return Parameters({**configuration.parameters, **given}, str(configuration.path), places, _without_traceback)
+
+
+@pytest.fixture(scope="session")
+def stormdb_progress(request: pytest.FixtureRequest) -> Callable[..., AbstractContextManager[Loading]]:
+    """Shows how far data is loaded: ``with stormdb_progress("account", total=n) as loading: loading.advance(1000)``."""
+
+    def progress(title: str, total: int | None = None) -> AbstractContextManager[Loading]:
+        return loading(request.config, title, total)
+
+    return progress
 
 
 @pytest.fixture

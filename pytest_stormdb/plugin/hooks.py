@@ -28,6 +28,7 @@ from .fixtures import (  # noqa: F401 - pytest finds the fixtures here
     stormdb_connection,
     stormdb_dsn,
     stormdb_parameters,
+    stormdb_progress,
     worker,
 )
 from .options import MARKED, add_options, check_early, is_given, value_of

@@ -7,7 +7,7 @@ import logging
 import secrets
 from collections.abc import Callable, Iterator, Sequence
 
-from ..database.connect import with_parameters
+from ..database.connect import address, with_parameters
 from ..database.health import HealthCheck, HealthResult, Monitor, run_checks
 from ..database.server import (
     ServerFacts,
@@ -22,7 +22,7 @@ from ..measurement.recorder import SoFar, Tick
 from ..record import (
     RunRecord,
 )
-from ..telemetry.exporters import Exporters
+from ..telemetry.exporters import Exporters, Run
 from ..telemetry.logs import context
 from ..verdict.abort import Abort
 from ..verdict.threshold import (
@@ -41,6 +41,7 @@ from ..workload.contract import Workload
 from .conclusion import conclude, explanation, interruption, log_conclusion
 from .figures import results_of_stages, statistics_of_run
 from .preconditions import preflight
+from .progress import Screen, watched
 
 _log = logging.getLogger("stormdb")
 
@@ -60,6 +61,7 @@ def run(
     health: Health = ((), ()),
     exporters: Exporters = NO_EXPORTERS,
     launcher: Callable[[Job], Launcher] = pick_launcher,
+    screen: Screen | None = None,
 ) -> RunRecord:
     """Run a workload against the server at ``dsn`` and say what happened. Raises ServerError before it starts."""
     server = _server(dsn, plan, embedded=embedded)
@@ -68,8 +70,10 @@ def run(
     _log.info("run started", extra=context(workload.name))
     before = MachineTime.now()
     name = f"stormdb {secrets.token_hex(4)}"
-    job = Job(workload, plan, with_parameters(dsn, application_name=name), name)
-    collected = _load(job, dsn, launcher, _beside(monitor, abort, lambda: exporters.during(workload, plan)))
+    job = Job(workload, plan, with_parameters(dsn, application_name=name), name, exporters.trace_every)
+    exported = Run(workload, plan, *address(dsn))
+    beside = _beside(monitor, abort, lambda: exporters.during(exported))
+    collected = _load(Supervisor(launcher(job), plan, beside, watch=watched(workload.nodeid, plan, screen)), dsn, name)
     stolen = MachineTime.now().stolen_since(before)
     results = (*checked, *monitor.results, *run_checks([check for check in checks if not check.advisory], dsn, "after"))
     statistics = statistics_of_run(collected, plan)
@@ -125,11 +129,11 @@ def _beside(monitor: Monitor, abort: Abort, export: Callable[[], contextlib.Abst
     return beside
 
 
-def _load(job: Job, dsn: str, launcher: Callable[[Job], Launcher], beside: Alongside) -> Collected:
+def _load(supervisor: Supervisor, dsn: str, name: str) -> Collected:
     """Put the load on the server; no session of a worker is left there."""
-    collected = Supervisor(launcher(job), job.plan, beside).run()
+    collected = supervisor.run()
     if collected.lost:
-        _end_sessions(dsn, job.name)
+        _end_sessions(dsn, name)
     return collected
 
 

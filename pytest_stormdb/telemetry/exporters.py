@@ -1,79 +1,48 @@
-"""A run in progress, told to the outside at an interval: a page that Prometheus reads, and lines of JSON."""
+"""A run in progress, told to the outside at an interval: whom to tell, when, and lines of JSON as the simplest one."""
 
 from __future__ import annotations
 
 import contextlib
 import datetime
 import json
-import threading
 import time
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from ..errors import PlanError
 from ..load.plan import LoadPlan
 from ..measurement.recorder import Snapshot, SoFar, Tick
 from ..measurement.stats import response_of
 from ..workload.contract import Workload
-from .prometheus import CONTENT_TYPE, exposition
 
-DEFAULT_PORT = 9464
-"""The port that Prometheus' registry of exporters gives to OpenTelemetry's, of which this is a small relative."""
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What a run is, and where its load goes."""
+
+    workload: Workload
+    plan: LoadPlan
+    host: str = ""
+    port: int | None = None
+    database: str = ""
 
 
 class Exporter(Protocol):
     """Told of a run's counts, from the end of its warm-up on."""
 
-    def tell(self, workload: Workload, plan: LoadPlan, snapshot: Snapshot, elapsed_s: float) -> None:
+    def begin(self, run: Run) -> None:
+        """A run begins; its workers are forked already."""
+
+    def tell(self, snapshot: Snapshot, elapsed_s: float) -> None:
         """Pass the counts on."""
+
+    def end(self) -> None:
+        """The run is over; what was told last was all of it."""
 
     def close(self) -> None:
         """Give back what it holds."""
-
-
-class PrometheusPage:
-    """An HTTP server with one page, the counts as they were told last."""
-
-    def __init__(self, host: str, port: int) -> None:
-        """Raises PlanError where the address cannot be had."""
-        self.text = ""
-        page = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                body = page.text.encode()
-                self.send_response(200)
-                self.send_header("Content-Type", CONTENT_TYPE)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, format: str, *arguments: Any) -> None:
-                """Requests are no news."""
-
-        try:
-            self._server = ThreadingHTTPServer((host, port), Handler)
-        except (OSError, OverflowError) as error:
-            raise PlanError(f"prometheus: cannot listen on {host}:{port}: {error}") from None
-        self._server.daemon_threads = True
-        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
-        self._thread.start()
-
-    @property
-    def address(self) -> str:
-        """The URL of the page."""
-        host, port = self._server.server_address[:2]
-        return f"http://{host!s}:{port}/metrics"
-
-    def tell(self, workload: Workload, plan: LoadPlan, snapshot: Snapshot, elapsed_s: float) -> None:
-        self.text = exposition(workload.name, plan.workers, snapshot, is_open=plan.is_open)
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
 
 
 class JsonFile:
@@ -86,7 +55,11 @@ class JsonFile:
         except OSError as error:
             raise PlanError(f"metrics.exporters: json: cannot write {path}: {error.strerror}") from None
 
-    def tell(self, workload: Workload, plan: LoadPlan, snapshot: Snapshot, elapsed_s: float) -> None:
+    def begin(self, run: Run) -> None:
+        self._run = run
+
+    def tell(self, snapshot: Snapshot, elapsed_s: float) -> None:
+        workload, plan = self._run.workload, self._run.plan
         operations = {}
         for name, tally in sorted(snapshot.tallies.items()):
             latency = response_of(tally, is_open=plan.is_open)
@@ -103,6 +76,9 @@ class JsonFile:
         self._file.write(json.dumps(line) + "\n")
         self._file.flush()
 
+    def end(self) -> None:
+        """Each line stands for itself."""
+
     def close(self) -> None:
         self._file.close()
 
@@ -110,13 +86,17 @@ class JsonFile:
 class Exporters:
     """All exporters of a session."""
 
-    def __init__(self, exporters: list[Exporter], interval_s: float) -> None:
+    def __init__(self, exporters: Sequence[Exporter], interval_s: float, trace_every: int = 0) -> None:
+        """``trace_every``: of so many iterations one is traced, since an exporter wants spans; 0 for none."""
+        self.trace_every = trace_every
         self._exporters = exporters
         self._interval_s = interval_s
 
     @contextlib.contextmanager
-    def during(self, workload: Workload, plan: LoadPlan) -> Iterator[Tick]:
+    def during(self, run: Run) -> Iterator[Tick]:
         """Yields what to call with the way to the counts: it passes them on at the interval, and at the end."""
+        for exporter in self._exporters:
+            exporter.begin(run)
         started = told = time.monotonic()
         last: SoFar = Snapshot
 
@@ -126,16 +106,18 @@ class Exporters:
             now = time.monotonic()
             if now - told >= self._interval_s:
                 told = now
-                self._tell(workload, plan, so_far, now - started)
+                self._tell(so_far, now - started)
 
         try:
             yield tick
         finally:
-            self._tell(workload, plan, last, time.monotonic() - started)
+            self._tell(last, time.monotonic() - started)
+            for exporter in self._exporters:
+                exporter.end()
 
-    def _tell(self, workload: Workload, plan: LoadPlan, so_far: SoFar, elapsed_s: float) -> None:
+    def _tell(self, so_far: SoFar, elapsed_s: float) -> None:
         for exporter in self._exporters:
-            exporter.tell(workload, plan, so_far(), elapsed_s)
+            exporter.tell(so_far(), elapsed_s)
 
     def close(self) -> None:
         for exporter in self._exporters:

@@ -1,62 +1,220 @@
-"""The counts of a run in progress, in Prometheus' text exposition format."""
+"""A session's counts for Prometheus: served while runs go on, and left as a text file at the end.
+
+One collector on a registry of its own reads what was told last. Histograms are classic ones, since what several
+machines or runs saw can be added up in them, which quantiles cannot. Needs ``prometheus_client``, the extra
+``prometheus``.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import threading
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import accumulate
+from pathlib import Path
 
-from ..measurement.recorder import Snapshot, Tally
+from prometheus_client import CollectorRegistry, start_http_server, write_to_textfile
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    SummaryMetricFamily,
+)
+from prometheus_client.metrics_core import Metric as Family
+from prometheus_client.registry import Collector
+
+from ..errors import PlanError
+from ..measurement.recorder import Metric, Snapshot, Tally
 from ..measurement.stats import response_of
+from .buckets import BOUNDS_S, bucketed
+from .exporters import Run
 
-CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-_QUANTILES = (50.0, 90.0, 95.0, 99.0, 99.9)
-_HELP = {
-    "stormdb_operations_total": ("counter", "Successful operations."),
-    "stormdb_failures_total": ("counter", "Failed operations, by SQLSTATE or exception type."),
-    "stormdb_retries_total": ("counter", "Iterations tried again after a serialisation failure or a deadlock."),
-    "stormdb_reconnects_total": ("counter", "Lost connections that were opened again."),
-    "stormdb_workers": ("gauge", "Concurrent workers."),
-    "stormdb_response_seconds": ("summary", "Response time of successful operations."),
-    "stormdb_metric": ("gauge", "The workload's own metrics."),
-}
+_MOST_NAMES = 100
+_OTHER = "other"
 
 
-def exposition(workload: str, workers: int, snapshot: Snapshot, *, is_open: bool) -> str:
-    """Everything counted since the end of the warm-up. Labels are bounded: workload, operation, code, name."""
-    found: dict[str, list[str]] = {name: [] for name in _HELP}
-    whole = {"workload": workload}
-    found["stormdb_workers"].append(_line("stormdb_workers", whole, workers))
-    found["stormdb_reconnects_total"].append(_line("stormdb_reconnects_total", whole, snapshot.reconnects))
-    for operation, tally in sorted(snapshot.tallies.items()):
-        labels = whole | {"operation": operation}
-        found["stormdb_operations_total"].append(_line("stormdb_operations_total", labels, tally.count))
-        found["stormdb_retries_total"].append(_line("stormdb_retries_total", labels, tally.retries))
-        for code, (count, _) in sorted(tally.errors.items()):
-            found["stormdb_failures_total"].append(_line("stormdb_failures_total", labels | {"code": code}, count))
-        found["stormdb_response_seconds"] += _summary(labels, tally, is_open=is_open)
-    for name, metric in sorted(snapshot.metrics.items()):
-        found["stormdb_metric"].append(_line("stormdb_metric", whole | {"name": name}, metric.value))
-    return "".join(_family(name, lines) for name, lines in found.items() if lines)
+@dataclass(slots=True)
+class Series:
+    """What one operation came to, in the parts that can be added."""
+
+    operations: int = 0
+    retries: int = 0
+    errors: dict[str, int] = field(default_factory=dict)
+    buckets: list[int] = field(default_factory=lambda: [0] * (len(BOUNDS_S) + 1))
+    sum_s: float = 0.0
+
+    @classmethod
+    def of(cls, tally: Tally, *, is_open: bool) -> Series:
+        histogram = response_of(tally, is_open=is_open).histogram
+        errors = {code: count for code, (count, _) in tally.errors.items()}
+        return cls(tally.count, tally.retries, errors, bucketed(histogram), histogram.total_ns / 1e9)
+
+    def add(self, other: Series) -> None:
+        self.operations += other.operations
+        self.retries += other.retries
+        self.sum_s += other.sum_s
+        self.buckets = [a + b for a, b in zip(self.buckets, other.buckets, strict=True)]
+        for code, count in other.errors.items():
+            name = code if code in self.errors or len(self.errors) < _MOST_NAMES else _OTHER
+            self.errors[name] = self.errors.get(name, 0) + count
 
 
-def _family(name: str, lines: list[str]) -> str:
-    kind, text = _HELP[name]
-    return f"# HELP {name} {text}\n# TYPE {name} {kind}\n" + "".join(lines)
+@dataclass(slots=True)
+class Counts:
+    """What the runs of one workload came to. Names beyond the first hundred are counted together."""
+
+    operations: dict[str, Series] = field(default_factory=dict)
+    metrics: dict[str, Metric] = field(default_factory=dict)
+    reconnects: int = 0
+
+    @classmethod
+    def of(cls, snapshot: Snapshot, *, is_open: bool) -> Counts:
+        series = {name: Series.of(tally, is_open=is_open) for name, tally in snapshot.tallies.items()}
+        return cls(series, snapshot.metrics, snapshot.reconnects)
+
+    def add(self, other: Counts) -> None:
+        self.reconnects += other.reconnects
+        for name, series in other.operations.items():
+            self.operations.setdefault(_bounded(name, self.operations), Series()).add(series)
+        for name, metric in other.metrics.items():
+            if name in self.metrics or len(self.metrics) < _MOST_NAMES:
+                self.metrics.setdefault(name, Metric(metric.kind)).merge(metric)
 
 
-def _summary(labels: Mapping[str, str], tally: Tally, *, is_open: bool) -> Iterator[str]:
-    latency = response_of(tally, is_open=is_open)
-    for percent in _QUANTILES:
-        value = latency.shown(percent)
-        if value is not None:
-            yield _line("stormdb_response_seconds", {**labels, "quantile": f"{percent / 100:g}"}, value)
-    yield _line("stormdb_response_seconds_sum", labels, latency.histogram.total_ns / 1e9)
-    yield _line("stormdb_response_seconds_count", labels, latency.count)
+def _bounded(name: str, names: Iterable[str]) -> str:
+    known = set(names)
+    return name if name in known or len(known) < _MOST_NAMES else _OTHER
 
 
-def _line(name: str, labels: Mapping[str, str], value: float) -> str:
-    pairs = ",".join(f'{label}="{_escaped(text)}"' for label, text in labels.items())
-    return f"{name}{{{pairs}}} {value:.17g}\n"
+class SessionCollector(Collector):
+    """Every workload of the session: runs that have ended are added up, the one in progress stands beside them."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._ended: dict[str, Counts] = {}
+        self._running: tuple[str, int, Counts] | None = None
+
+    def tell(self, workload: str, workers: int, counts: Counts) -> None:
+        """The run in progress has come to this."""
+        with self._lock:
+            self._running = workload, workers, counts
+
+    def end(self) -> None:
+        """The run in progress is over, and its counts are final."""
+        with self._lock:
+            if self._running is not None:
+                workload, _, counts = self._running
+                self._ended.setdefault(workload, Counts()).add(counts)
+                self._running = None
+
+    def collect(self) -> Iterator[Family]:
+        """All families; called by prometheus_client for each request."""
+        with self._lock:
+            workers, whole = self._whole()
+        yield from _families(workers, whole)
+
+    def _whole(self) -> tuple[dict[str, int], dict[str, Counts]]:
+        workers = dict.fromkeys(self._ended, 0)
+        running = [] if self._running is None else [(self._running[0], self._running[2])]
+        if self._running is not None:
+            workers[self._running[0]] = self._running[1]
+        whole: dict[str, Counts] = {}
+        for workload, counts in [*self._ended.items(), *running]:
+            whole.setdefault(workload, Counts()).add(counts)
+        return workers, whole
 
 
-def _escaped(text: str) -> str:
-    return text.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
+def _families(workers: Mapping[str, int], whole: Mapping[str, Counts]) -> Iterator[Family]:
+    alive = GaugeMetricFamily("stormdb_workers", "Concurrent workers; 0 between runs.", labels=["workload"])
+    again = CounterMetricFamily("stormdb_reconnects", "Lost connections opened again.", labels=["workload"])
+    for workload, counts in whole.items():
+        alive.add_metric([workload], workers[workload])
+        again.add_metric([workload], counts.reconnects)
+    yield from (alive, again)
+    yield from _operations(whole)
+    yield from _metrics(whole)
+
+
+def _operations(whole: Mapping[str, Counts]) -> Iterator[Family]:
+    labels = ["workload", "operation"]
+    name = "stormdb_operation_duration_seconds"
+    durations = HistogramMetricFamily(name, "Response time of successful calls.", labels=labels)
+    done = CounterMetricFamily("stormdb_operations", "Successful operations.", labels=labels)
+    retried = CounterMetricFamily("stormdb_retries", "Iterations tried again.", labels=labels)
+    failed = CounterMetricFamily(
+        "stormdb_failures", "Failed operations, by SQLSTATE or type.", labels=[*labels, "code"]
+    )
+    for workload, counts in whole.items():
+        for operation, series in sorted(counts.operations.items()):
+            ends = zip([*map(repr, BOUNDS_S), "+Inf"], accumulate(series.buckets), strict=True)
+            durations.add_metric([workload, operation], [(bound, float(count)) for bound, count in ends], series.sum_s)
+            done.add_metric([workload, operation], series.operations)
+            retried.add_metric([workload, operation], series.retries)
+            for code, count in sorted(series.errors.items()):
+                failed.add_metric([workload, operation, code], count)
+    yield from (durations, done, retried, failed)
+
+
+def _metrics(whole: Mapping[str, Counts]) -> Iterator[Family]:
+    """The workload's own: each kind is a family, since a family has one type."""
+    labels = ["workload", "name"]
+    counter = CounterMetricFamily("stormdb_counter", "Counters of the workload's own.", labels=labels)
+    gauge = GaugeMetricFamily("stormdb_gauge", "Gauges of the workload's own.", labels=labels)
+    observed = SummaryMetricFamily("stormdb_observation", "Observations of the workload's own.", labels=labels)
+    for workload, counts in whole.items():
+        for name, metric in sorted(counts.metrics.items()):
+            if metric.kind == "counter":
+                counter.add_metric([workload, name], metric.total)
+            elif metric.kind == "gauge":
+                gauge.add_metric([workload, name], metric.last)
+            else:
+                observed.add_metric([workload, name], metric.count, metric.total)
+    yield from (counter, gauge, observed)
+
+
+class PrometheusPage:
+    """An exporter that serves ``/metrics``, and after each run leaves all counts in a file for node_exporter."""
+
+    def __init__(self, host: str, port: int, textfile: Path | None = None) -> None:
+        """Raises PlanError where the address cannot be had."""
+        self._collector = SessionCollector()
+        self._registry = CollectorRegistry()
+        self._registry.register(self._collector)
+        self._textfile = textfile
+        try:
+            self._server, self._thread = start_http_server(port, host, self._registry)
+        except (OSError, OverflowError) as error:
+            raise PlanError(f"prometheus: cannot listen on {host}:{port}: {error}") from None
+
+    @property
+    def address(self) -> str:
+        """The URL of the page."""
+        host, port = self._server.server_address[:2]
+        return f"http://{host!s}:{port}/metrics"
+
+    def begin(self, run: Run) -> None:
+        self._run = run
+        self._tell(Snapshot())
+
+    def tell(self, snapshot: Snapshot, elapsed_s: float) -> None:
+        self._tell(snapshot)
+
+    def _tell(self, snapshot: Snapshot) -> None:
+        plan = self._run.plan
+        self._collector.tell(self._run.workload.name, plan.workers, Counts.of(snapshot, is_open=plan.is_open))
+
+    def end(self) -> None:
+        """Warns where the file cannot be written: the run's results are worth more."""
+        self._collector.end()
+        if self._textfile is not None:
+            try:
+                write_to_textfile(str(self._textfile), self._registry)
+            except OSError as error:
+                problem = f"prometheus: cannot write {self._textfile}: {error.strerror}"
+                warnings.warn(problem, RuntimeWarning, stacklevel=2)
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()

@@ -15,6 +15,7 @@ from .messages import (
     Interruption,
     IntervalCounts,
 )
+from .rates import Rates
 
 MOST_KEPT_BYTES = 16 << 20
 
@@ -40,6 +41,8 @@ class Collected:
     broken: list[Broken] = field(default_factory=list)
     lost: list[WorkerLost] = field(default_factory=list)
     usage: list[GroupUsage] = field(default_factory=list)
+    measured_from_ns: int = 0
+    rates: Rates = field(default_factory=Rates)
     elapsed_ns: int = 0
     stopped_ns: int | None = None
     signal: str | None = None
@@ -67,6 +70,7 @@ class Collected:
         self.kept_bytes -= len(message.packed)
         snapshot: Snapshot = pickle.loads(message.packed)  # noqa: S301 - from a child of ours
         self.whole.merge(snapshot)
+        self.whole.spans += snapshot.spans
         self.intervals.setdefault(message.interval, Snapshot()).merge(snapshot)
         if self.by_stage:
             self.stages.setdefault(message.stage, Snapshot()).merge(snapshot)

@@ -103,6 +103,8 @@ class Flush:
     def _emit(self) -> None:
         """Send what was recorded, or, as a sign of life, nothing: what belongs to the warm-up is dropped here."""
         snapshot = self._recorder.take()
+        whole = [tally for tally in snapshot.tallies.values() if not tally.is_part]
+        operations, failures = sum(tally.count for tally in whole), sum(tally.failures for tally in whole)
         if self._interval < 0:
             snapshot = Snapshot()
         for tally in snapshot.tallies.values():
@@ -110,7 +112,7 @@ class Flush:
                 self.calls += tally.service.count + tally.failed.count
                 self.called_ns += tally.service.total_ns + tally.failed.total_ns
         packed = pickle.dumps(snapshot, pickle.HIGHEST_PROTOCOL)
-        self._send(IntervalCounts(self._worker, self._interval, self._stage, packed))
+        self._send(IntervalCounts(self._worker, self._interval, self._stage, packed, operations, failures))
 
 
 _living: WeakSet[Flush] = WeakSet()

@@ -27,13 +27,16 @@ class Ready:
 class IntervalCounts:
     """What a worker recorded in an interval (counted from the end of the warm-up) and stage of the run.
 
-    ``packed`` is the pickled Snapshot: unpacking it is for when nobody is being measured.
+    ``packed`` is the pickled Snapshot: unpacking it is for when nobody is being measured. ``operations`` and
+    ``failures`` are its totals, of the warm-up too.
     """
 
     worker: int
     interval: int
     stage: int
     packed: bytes
+    operations: int = 0
+    failures: int = 0
 
 
 @dataclass(frozen=True, slots=True)

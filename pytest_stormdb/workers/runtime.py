@@ -13,6 +13,7 @@ from ..load.plan import LoadPlan
 from ..measurement.clock import SYSTEM_CLOCK, Clock
 from ..measurement.machine import cpus
 from ..measurement.recorder import Recorder
+from ..measurement.trace import Tracer
 from ..measurement.usage import SchedulerUsage
 from ..workload.contract import Resources, Worker, Workload
 from .arrivals import ArrivalQueue
@@ -27,12 +28,16 @@ from .turns import Turns
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What all workers of a run work on, wherever they are. ``name`` is what their connections are called."""
+    """What all workers of a run work on, wherever they are. ``name`` is what their connections are called.
+
+    Of ``trace_every`` iterations of each one is traced; 0 for none.
+    """
 
     workload: Workload
     plan: LoadPlan
     dsn: str
     name: str
+    trace_every: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +63,7 @@ class WorkerRuntime:
         connection: NoConnection | None = None,
     ) -> None:
         plan, clock = job.plan, control.clock
-        recorder = Recorder()
+        recorder = Recorder(Tracer(job.trace_every) if job.trace_every else None)
         draws = random.Random(f"plan:{plan.seed}:{worker_id}")
         self.worker = _make_worker(job, worker_id, recorder)
         self.lifecycle = Lifecycle()

@@ -57,10 +57,19 @@ class _Supervised:
 class Supervisor:
     """The workers of one run. ``run`` may be called once."""
 
-    def __init__(self, launcher: Launcher, plan: LoadPlan, alongside: Alongside, clock: Clock = SYSTEM_CLOCK) -> None:
+    def __init__(
+        self,
+        launcher: Launcher,
+        plan: LoadPlan,
+        alongside: Alongside,
+        clock: Clock = SYSTEM_CLOCK,
+        watch: Callable[[Collected], None] = lambda collected: None,
+    ) -> None:
+        """``watch`` looks at what was collected several times a second, from the forks to the end."""
         self._launcher = launcher
         self._plan = plan
         self._alongside = alongside
+        self._watch = watch
         self._clock = clock
         self._tick: Tick = lambda so_far: None
         self._supervised: dict[WorkerGroup, _Supervised] = {}
@@ -111,7 +120,8 @@ class Supervisor:
     def _start(self) -> None:
         delay_ns = max(_HEAD_START_NS, self._plan.workers * _HEAD_START_PER_WORKER_NS)
         self._enter(State.RUNNING)
-        self._measured_from_ns = self._clock.now_ns() + delay_ns + self._plan.warmup_ns
+        from_ns = self._clock.now_ns() + delay_ns + self._plan.warmup_ns
+        self._measured_from_ns = self._collected.measured_from_ns = from_ns
         self._launcher.start(delay_ns)
 
     def _dismiss(self) -> None:
@@ -136,6 +146,7 @@ class Supervisor:
                 for each in self._supervised.values():
                     self._look_after(each, silence_ns)
                 self._tick(self._collected.so_far)
+                self._watch(self._collected)
 
     def _look_after(self, each: _Supervised, silence_ns: int) -> None:
         """A group that has gone, or that hangs, sends no more; a process that it started may keep its pipe open.
@@ -170,6 +181,7 @@ class Supervisor:
                 self._part_with(each)
             case IntervalCounts():
                 collected.add(message)
+                collected.rates.add(message, each.heard_ns - collected.measured_from_ns)
             case Ready():
                 each.ready += 1
                 if each.ready == len(each.group.ids):

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections import Counter
+
+from prometheus_client.parser import text_string_to_metric_families
 
 from ..conftest import Suite
 
@@ -87,25 +90,38 @@ def test_disabled_metrics_export_nothing(suite: Suite) -> None:
 
 
 def test_prometheus_is_served_while_runs_go_on(suite: Suite) -> None:
-    """A later test of the session reads the counts of the run before it at the address given."""
-    suite.write(
-        TALKATIVE
-        + """
-    def test_page(request):
-        import urllib.request
-        port = request.config.getoption("stormdb_prometheus")
-        text = urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics").read().decode()
-        assert 'stormdb_workers{workload="it"} 10' in text
-        assert sum(int(line.split()[-1]) for line in text.splitlines()
-                   if line.startswith("stormdb_operations_total") and "part" not in line) == 500
-    """
-    )
-    import socket
-
+    """A strict parser reads the page during the run; at its end the counts are those of the record, and in a file."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    suite.run(f"--stormdb-prometheus={port}").assert_outcomes(passed=2)
+    suite.write(
+        f"""
+        import urllib.request
+        import pytest
+        from prometheus_client.openmetrics.parser import text_string_to_metric_families
+
+        @pytest.mark.stormdb(workers=2, rate="100/s", duration="1500ms")
+        def test_it(worker):
+            accept = {{"Accept": "application/openmetrics-text; version=1.0.0"}}
+            request = urllib.request.Request("http://127.0.0.1:{port}/metrics", headers=accept)
+            text = urllib.request.urlopen(request).read().decode()
+            found = [one for family in text_string_to_metric_families(text) for one in family.samples]
+            counted = [one.value for one in found if one.name == "stormdb_operations_total"]
+            worker.metrics.gauge("seen", max(counted + [0]))
+            if worker.iteration == 20:
+                raise ValueError("no")
+        """
+    )
+    suite.ini("metrics:\n  interval: 200ms\n", "stormdb.yaml")
+    options = ("--stormdb-config=stormdb.yaml", "--stormdb-json=runs.json", f"--stormdb-prometheus={port}")
+    suite.run(*options, "--stormdb-slo=errors < 50%").assert_outcomes(passed=1)
+    (run,) = suite.runs()
+    assert 0 < run["metrics"]["seen"]["value"] <= run["totals"]["operations"]
+    families = text_string_to_metric_families((suite.path / "stormdb-metrics.prom").read_text())
+    found = {sample.name: sample.value for family in families for sample in family.samples}
+    assert found["stormdb_operations_total"] == run["totals"]["operations"]
+    assert found["stormdb_failures_total"] == run["totals"]["failures"] == 2
+    assert found["stormdb_operation_duration_seconds_count"] == run["totals"]["operations"]
 
 
 def test_a_bad_prometheus_address_is_told(suite: Suite) -> None:

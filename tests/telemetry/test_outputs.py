@@ -1,11 +1,9 @@
-"""What a run tells while it goes on: Prometheus' page, lines of JSON, and structured logs."""
+"""What a run tells while it goes on: lines of JSON, and structured logs."""
 
 from __future__ import annotations
 
 import json
 import logging
-import socket
-import urllib.request
 from pathlib import Path
 
 import pytest
@@ -15,14 +13,13 @@ from pytest_stormdb.errors import PlanError
 from pytest_stormdb.load.plan import make_plan
 from pytest_stormdb.measurement.recorder import Recorder, Snapshot
 from pytest_stormdb.measurement.sample import Failure, Sample
-from pytest_stormdb.telemetry.exporters import Exporters, JsonFile, PrometheusPage
+from pytest_stormdb.telemetry.exporters import Exporters, JsonFile, Run
 from pytest_stormdb.telemetry.logs import (
     JsonLines,
     LogOutput,
     TextLines,
     context,
 )
-from pytest_stormdb.telemetry.prometheus import exposition
 from pytest_stormdb.workload.contract import Operation, Workload
 
 WORKLOAD = Workload(name="shop", nodeid="test_shop.py::test_buy", operations=(Operation("buy", lambda worker: None),))
@@ -39,50 +36,11 @@ def counted() -> Snapshot:
     return recorder.take()
 
 
-def test_the_exposition_is_prometheus_text() -> None:
-    """Counters, the response summary and own metrics stand in families, each with help and type, labels escaped."""
-    text = exposition("shop", 3, counted(), is_open=False)
-    assert 'stormdb_workers{workload="shop"} 3\n' in text
-    assert 'stormdb_operations_total{workload="shop",operation="buy"} 200\n' in text
-    assert 'stormdb_failures_total{workload="shop",operation="buy",code="4\\"0"} 1\n' in text
-    assert 'stormdb_response_seconds_count{workload="shop",operation="buy"} 200\n' in text
-    assert 'quantile="0.99"} 0.001' in text
-    assert 'quantile="0.999"' not in text  # too few samples
-    assert 'stormdb_metric{workload="shop",name="carts"} 7\n' in text
-    assert text.count("# TYPE stormdb_operations_total counter\n") == 1
-    assert all(line.startswith(("#", "stormdb_")) for line in text.splitlines())
-
-
-def test_prometheus_reads_the_page() -> None:
-    """A GET returns what was told last, with the content type of the format; afterwards the port is free."""
-    page = PrometheusPage("127.0.0.1", 0)
-    exporters = Exporters([page], interval_s=3600)
-    with exporters.during(WORKLOAD, PLAN) as tick:
-        tick(counted)
-    with urllib.request.urlopen(page.address) as answer:
-        assert answer.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
-        assert answer.read().decode() == exposition("shop", 3, counted(), is_open=False)
-    port = int(page.address.rsplit(":", 1)[1].partition("/")[0])
-    exporters.close()
-    with socket.socket() as probe:
-        assert probe.connect_ex(("127.0.0.1", port)) != 0
-
-
-def test_a_taken_port_is_told() -> None:
-    """An address that cannot be had is a plan error that names it."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        port = taken.getsockname()[1]
-        with pytest.raises(PlanError, match=f"cannot listen on 127.0.0.1:{port}"):
-            PrometheusPage("127.0.0.1", port)
-
-
 def test_counts_are_told_at_the_interval_and_at_the_end(tmp_path: Path) -> None:
     """With an interval of zero every tick writes a line, and the end writes the last counts once more."""
     out = tmp_path / "metrics.jsonl"
     exporters = Exporters([JsonFile(out)], interval_s=0.0)
-    with exporters.during(WORKLOAD, PLAN) as tick:
+    with exporters.during(Run(WORKLOAD, PLAN)) as tick:
         tick(Snapshot)
         tick(counted)
     exporters.close()
