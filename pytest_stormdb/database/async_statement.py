@@ -48,14 +48,9 @@ class AsyncStatement(Prepared):
     async def _run(self, arguments: tuple[Any, ...]) -> Any:
         """Its result, which is not checked: one without rows goes through ``_otherwise``."""
         conn = self._owner.conn
-        if conn is not self._conn or not conn.autocommit:
+        if conn is not self._conn or not conn._autocommit:
             return await self._run_unusually(conn, arguments)
-        try:
-            dumpers = self._dumpers
-            values = [dumpers[type(value)](value) for value in arguments]
-        except KeyError:
-            values = self._dumped(arguments)
-        return await self._answer(conn, values)
+        return await self._answer(conn, self._dumped(arguments))
 
     async def _run_unusually(self, conn: Any, arguments: tuple[Any, ...]) -> Any:
         """Run it on a connection that is new, not in autocommit, or in a pipeline."""

@@ -23,10 +23,14 @@ from .results import checked, is_outdated, sqlstate
 
 _IDLE = pq.TransactionStatus.IDLE
 _JSON_OIDS = frozenset({114, 3802})
-_SHORT = frozenset({int, str, float, bool, bytes, Decimal, UUID, date})
+_STEADY = frozenset({int, str, float, bool, bytes, Decimal, UUID, date})
 """Types of which psycopg writes every value in the same way, whatever type it claims for it."""
 _DRIVERS = frozenset({"psycopg", "psycopg_binary", "psycopg_c"})
 _names = itertools.count(1)
+
+
+class _Nothing:
+    """The type of no argument."""
 
 
 class Owner(Protocol):
@@ -59,7 +63,9 @@ class Prepared:
         self._transformer.set_loader_types(columns, pq.Format.TEXT)
         self._point_at = self._transformer.set_pgresult
         self._load_row = self._transformer.load_row
+        self._load_first = self._transformer.get_loader(columns[0], pq.Format.TEXT).load if columns else None
         self._dumpers = {}
+        self._plain = int if _is_psycopgs(self._transformer.get_dumper(0, PyFormat.TEXT)) else _Nothing
         self._name = name
         self._conn = conn
 
@@ -80,16 +86,18 @@ class Prepared:
     # -- values ------------------------------------------------------------------------------------------------
 
     def _dumped(self, arguments: Sequence[Any]) -> list[Any]:
-        """Arguments as the server takes them. What ``_dumpers`` has not learned yet, it learns here."""
+        """Arguments as the server takes them."""
         oids = itertools.chain(self._parameters, itertools.repeat(0))  # of too many, the server complains
         return [None if value is None else self._dump(value, oid) for value, oid in zip(arguments, oids, strict=False)]
 
     def _dump(self, value: Any, oid: int) -> Any:
         if oid in _JSON_OIDS and isinstance(value, dict | list):
             value = Json(value)
-        dumper = self._transformer.get_dumper(value, PyFormat.TEXT)
         kind = type(value)
-        if kind in _SHORT and type(dumper).__module__.partition(".")[0] in _DRIVERS:
+        if kind in self._dumpers:
+            return self._dumpers[kind](value)
+        dumper = self._transformer.get_dumper(value, PyFormat.TEXT)
+        if kind in _STEADY and _is_psycopgs(dumper):
             self._dumpers[kind] = b"%d".__mod__ if kind is int else dumper.dump
         return dumper.dump(value)
 
@@ -106,13 +114,18 @@ class Prepared:
     def _value(self, result: Any) -> Any:
         if not result.ntuples:
             return None
-        self._point_at(result, set_loaders=False)
-        return self._load_row(0, tuple)[0]
+        data = result.get_value(0, 0)
+        return None if data is None else self._load_first(data)
 
     def _rows(self, result: Any) -> list[tuple[Any, ...]]:
         self._point_at(result, set_loaders=False)
         rows: list[tuple[Any, ...]] = self._transformer.load_rows(0, result.ntuples, tuple)
         return rows
+
+
+def _is_psycopgs(dumper: Any) -> bool:
+    """Whether it is psycopg's own, in Python or C, and not one that was registered by a user."""
+    return type(dumper).__module__.partition(".")[0] in _DRIVERS
 
 
 class Statement(Prepared):
@@ -145,13 +158,14 @@ class Statement(Prepared):
     def _run(self, arguments: tuple[Any, ...]) -> Any:
         """Its result, which is not checked: one without rows goes through ``_otherwise``."""
         conn = self._owner.conn
-        if conn is not self._conn or not conn.autocommit:
+        if conn is not self._conn or not conn._autocommit:  # the property would be 3 % of the whole
             return self._run_unusually(conn, arguments)
-        try:
-            dumpers = self._dumpers
-            values = [dumpers[type(value)](value) for value in arguments]
-        except KeyError:
-            values = self._dumped(arguments)
+        values: list[Any] = []
+        for value in arguments:
+            if type(value) is not self._plain:
+                values = self._dumped(arguments)
+                break
+            values.append(b"%d" % value)
         return self._exec(self._name, values)
 
     def _run_unusually(self, conn: Any, arguments: tuple[Any, ...]) -> Any:
