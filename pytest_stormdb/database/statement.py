@@ -63,9 +63,9 @@ class Prepared:
         self._transformer.set_loader_types(columns, pq.Format.TEXT)
         self._point_at = self._transformer.set_pgresult
         self._load_row = self._transformer.load_row
-        self._load_first = self._transformer.get_loader(columns[0], pq.Format.TEXT).load if columns else None
+        self._load_first: Any = self._transformer.get_loader(columns[0], pq.Format.TEXT).load if columns else None
         self._dumpers = {}
-        self._plain = int if _is_psycopgs(self._transformer.get_dumper(0, PyFormat.TEXT)) else _Nothing
+        self._plain: type[Any] = int if _is_psycopgs(self._transformer.get_dumper(0, PyFormat.TEXT)) else _Nothing
         self._name = name
         self._conn = conn
 
