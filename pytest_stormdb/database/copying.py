@@ -20,7 +20,9 @@ class _Metrics(Protocol):
 
 class _Owner(Protocol):
     conn: Any
-    metrics: _Metrics
+
+    @property
+    def metrics(self) -> _Metrics: ...
 
 
 class Progress:

@@ -13,8 +13,8 @@ import psycopg
 import pytest
 
 from pytest_stormdb.database.async_statement import AsyncStatement
-from pytest_stormdb.database.embedded import EmbeddedServer
 from pytest_stormdb.database.readiness import readiness, release
+from pytest_stormdb.embedded.server import EmbeddedServer
 
 Use = Callable[[Any], Awaitable[None]]
 

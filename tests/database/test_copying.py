@@ -12,7 +12,7 @@ import pytest
 
 from pytest_stormdb.database import copying as module
 from pytest_stormdb.database.copying import copying, copying_async
-from pytest_stormdb.database.embedded import EmbeddedServer
+from pytest_stormdb.embedded.server import EmbeddedServer
 
 
 class Counters(dict[str, float]):

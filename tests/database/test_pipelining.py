@@ -12,10 +12,10 @@ import psycopg
 import pytest
 
 from pytest_stormdb.database.async_statement import AsyncStatement
-from pytest_stormdb.database.embedded import EmbeddedServer
 from pytest_stormdb.database.pipelining import AsyncPipeline, Pipeline
 from pytest_stormdb.database.readiness import release
 from pytest_stormdb.database.statement import Statement
+from pytest_stormdb.embedded.server import EmbeddedServer
 
 Owned = Any
 

@@ -18,8 +18,8 @@ from psycopg.types.json import Json, Jsonb
 from psycopg.types.multirange import Multirange
 from psycopg.types.range import Range
 
-from pytest_stormdb.database.embedded import EmbeddedServer
 from pytest_stormdb.database.statement import Statement
+from pytest_stormdb.embedded.server import EmbeddedServer
 
 Owned = Any
 
