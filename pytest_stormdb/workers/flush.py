@@ -38,8 +38,8 @@ class Flush:
     """What one worker recorded, on its way out.
 
     ``boundary_ns`` is where the present interval or stage ends, ``send_ns`` when to send at the latest, ``due_ns`` the
-    earlier of both. ``calls`` and ``called_ns`` count the measured calls sent and the time within them, ``wake_lag`` how
-    late an idle worker came to its arrivals (to be appended to ``wake_lags_ns``).
+    earlier of both. ``calls`` and ``called_ns`` count the measured calls sent and the time within them, ``wake_lag``
+    how late an idle worker came to its arrivals (to be appended to ``wake_lags_ns``).
     """
 
     def __init__(self, *, worker: Worker, plan: LoadPlan, recorder: Recorder, send: Callable[[Message], None]) -> None:
