@@ -21,7 +21,10 @@ ROOMS = {
     "embedded": "watchdog binaries server",
     "load": "values stages sweep option options layers plan pacing",
     "configuration": "yaml_nodes fields parameters file",
-    "database": "connect target server isolation statement connection health",
+    "database": (
+        "connect target server isolation results pipelining statement readiness async_statement copying connection "
+        "health"
+    ),
     "packages": (
         "names dependencies metadata checksums signatures discovery admission importer static_analysis scaffold"
     ),

@@ -16,6 +16,7 @@ from ..errors import ServerError
 from ..measurement.clock import SYSTEM_CLOCK, Clock, sleep_for_ns
 from ..measurement.sample import Failure
 from .connect import CONNECT_TIMEOUT_S, connect, connect_async
+from .readiness import release
 
 _ACTIVE = psycopg.pq.TransactionStatus.ACTIVE
 _IDLE = psycopg.pq.TransactionStatus.IDLE
@@ -35,11 +36,20 @@ class Holder(Protocol):
     dsn: str
 
 
+class _Idle:
+    """What is in no transaction."""
+
+    transaction_status = _IDLE
+
+
 class NoConnection:
     """For a workload that opens its own connections: always clean, never to be repaired.
 
+    ``pgconn`` is libpq's connection, whose status tells a loop whether an iteration left it as it was.
     The coroutines of connections wait for nothing where the worker is not asynchronous.
     """
+
+    pgconn: Any = _Idle()
 
     def is_clean(self) -> bool:
         return True
@@ -84,24 +94,25 @@ class WorkerConnection(NoConnection):
         self._name = name
         self._is_async = is_async
         self._clock = clock
-        self._pgconn: Any = None
+        self._conn: Any = None
+        self.pgconn: Any = None
         self._is_unusable = False
         self._jitter = random.Random()
         self._cancelling = threading.Lock()
 
     def is_clean(self) -> bool:
         """Whether the connection is usable and in no transaction."""
-        return self._pgconn.transaction_status == _IDLE and not self._is_unusable
+        return self.pgconn.transaction_status == _IDLE and not self._is_unusable
 
     def is_active(self) -> bool:
         """Whether a statement is running."""
-        return bool(self._pgconn.transaction_status == _ACTIVE)
+        return bool(self.pgconn.transaction_status == _ACTIVE)
 
     def problem(self) -> Failure:
         """What is wrong with a connection that is not clean."""
-        if self._holder.conn.closed:
+        if self._conn.closed:
             return Failure("connection closed", "the iteration left its connection closed; it was opened again")
-        if self._pgconn.transaction_status in _IN_TRANSACTION:
+        if self.pgconn.transaction_status in _IN_TRANSACTION:
             return Failure("open transaction", "the iteration left its transaction open; it was rolled back")
         return Failure("unfinished statement", "the iteration left a statement running; its connection was replaced")
 
@@ -118,8 +129,8 @@ class WorkerConnection(NoConnection):
 
     async def repair(self) -> bool:
         """Roll back or reconnect; whether it reconnected. Raises ServerError when the server stays away."""
-        conn = self._holder.conn
-        if not self._is_unusable and self._pgconn.transaction_status in _IN_TRANSACTION:
+        conn = self._conn
+        if not self._is_unusable and self.pgconn.transaction_status in _IN_TRANSACTION:
             with contextlib.suppress(psycopg.Error):
                 await _finished(conn.rollback())
         if self.is_clean() and not conn.closed:
@@ -159,36 +170,37 @@ class WorkerConnection(NoConnection):
         """
         with self._cancelling:
             if self.is_clean():
-                self._pgconn.exec_(b"SELECT 1")
+                self.pgconn.exec_(b"SELECT 1")
 
     def shut_down(self) -> bool:
         """Shut the socket of a statement that does not end; whether there was one. For another thread."""
         if not self.is_active():
             return False
-        with contextlib.suppress(OSError, psycopg.Error), socket.fromfd(self._pgconn.socket, socket.AF_UNIX, 0) as twin:
+        with contextlib.suppress(OSError, psycopg.Error), socket.fromfd(self.pgconn.socket, socket.AF_UNIX, 0) as twin:
             twin.shutdown(socket.SHUT_RDWR)
         return True
 
     async def close(self) -> None:
         """Close the connection, if there is one."""
-        if self._pgconn is not None:
+        if self.pgconn is not None:
+            release(self._conn)
             with contextlib.suppress(psycopg.Error):
-                await _finished(self._holder.conn.close())
+                await _finished(self._conn.close())
 
     def _use(self, conn: Any) -> None:
         """Use a new connection, and let the server notice within a second should we be killed in a statement.
 
         The setting exists from PostgreSQL 14 on, on Linux and macOS servers; elsewhere the error is of no account.
         """
-        self._holder.conn = conn
-        self._pgconn = conn.pgconn
+        self._holder.conn = self._conn = conn
+        self.pgconn = conn.pgconn
         self._is_unusable = False
-        self._pgconn.exec_(b"SET client_connection_check_interval = 1000")
+        self.pgconn.exec_(b"SET client_connection_check_interval = 1000")
 
     def _request_cancel(self) -> None:
         try:
             with contextlib.suppress(psycopg.Error, OSError):
-                self._holder.conn.cancel_safe(timeout=_CANCEL_TIMEOUT_S)
+                self._conn.cancel_safe(timeout=_CANCEL_TIMEOUT_S)
         finally:
             self._cancelling.release()
 

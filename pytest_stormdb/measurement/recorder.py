@@ -194,6 +194,10 @@ class Recorder:
             raise WorkloadError(f"{name!r} is the name of {kind} already; parts and operations need names of their own")
         return buffers
 
+    def pending(self) -> int:
+        """How many raw durations wait to be drained."""
+        return sum(len(buffers.service) for buffers in self._buffers.values())
+
     def drain(self) -> None:
         """Sort the raw durations into histograms, so that memory does not grow with time."""
         for operation, buffers in self._buffers.items():

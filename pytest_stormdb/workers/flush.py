@@ -1,4 +1,8 @@
-"""When a worker puts away what it recorded: into histograms often, to the supervisor once a second.
+"""When a worker puts away what it recorded: into histograms when that is much, to the supervisor once a second.
+
+It does so when there is time for it, or when there is much of it, and not by the clock in the middle of the load. What
+it costs a worker between two statements is less its own time than what it drives out of the caches, which a handful of
+samples does as well as a thousand.
 
 Samples belong to the interval, and to the side of the warm-up, in which their iteration was meant to start: what was
 recorded is sent before the first turn beyond a boundary.
@@ -17,29 +21,33 @@ from ..load.pacing import stage_starts_ns
 from ..load.plan import LoadPlan
 from ..measurement.histogram import Histogram
 from ..measurement.recorder import Recorder, Snapshot
+from ..workload.contract import Worker
 from .messages import IntervalCounts, Message
 
 INTERVAL_NS = 1_000_000_000
 """What a killed worker can lose at most, and the step of the timeline."""
 
-_DRAIN_NS = 10_000_000
+MANY = 2_000
+"""So many samples are worth putting away: it takes half a millisecond."""
+_SPARE_NS = 2_000_000
+"""Time enough for that before the next arrival."""
 _NEVER_NS = 1 << 63
 
 
 class Flush:
     """What one worker recorded, on its way out.
 
-    ``boundary_ns`` is where the present interval or stage ends, ``drain_ns`` when to drain next, ``due_ns`` the earlier
-    of both. ``calls`` and ``called_ns`` count the measured calls sent and the time within them, ``wake_lag`` how late
-    an idle worker came to its arrivals (to be appended to ``wake_lags_ns``).
+    ``boundary_ns`` is where the present interval or stage ends, ``send_ns`` when to send at the latest, ``due_ns`` the
+    earlier of both. ``calls`` and ``called_ns`` count the measured calls sent and the time within them, ``wake_lag``
+    how late an idle worker came to its arrivals (to be appended to ``wake_lags_ns``).
     """
 
-    def __init__(self, *, worker: int, plan: LoadPlan, recorder: Recorder, send: Callable[[Message], None]) -> None:
+    def __init__(self, *, worker: Worker, plan: LoadPlan, recorder: Recorder, send: Callable[[Message], None]) -> None:
         self.calls = 0
         self.called_ns = 0
         self.wake_lag = Histogram()
         self.wake_lags_ns = array("Q")
-        self.due_ns = self.drain_ns = self.boundary_ns = 0
+        self.due_ns = self.send_ns = self.boundary_ns = 0
         self._worker = worker
         self._plan = plan
         self._recorder = recorder
@@ -52,8 +60,15 @@ class Flush:
         """The run starts at this instant, with its warm-up."""
         self.measured_from_ns = self.boundary_ns = start_ns + self._plan.warmup_ns
         self._stage_starts_ns = [start_ns + offset for offset in stage_starts_ns(self._plan)]
-        self._send_ns = start_ns + INTERVAL_NS
         self._set_due(start_ns)
+
+    def is_full(self) -> bool:
+        """Whether there is much to put away."""
+        return self._recorder.pending() >= MANY
+
+    def has_time_until(self, instant_ns: int, now_ns: int) -> bool:
+        """Whether there is something to put away, and time for it."""
+        return now_ns < instant_ns - _SPARE_NS and self._recorder.pending() > 0
 
     def flush(self, at_ns: int, now_ns: int) -> None:
         """Put away what was recorded: ``at_ns`` is the next intended start, ``now_ns`` the time."""
@@ -61,20 +76,19 @@ class Flush:
         if at_ns >= self.boundary_ns:
             self._emit()
             self._enter_interval_at(at_ns)
-        elif now_ns >= self._send_ns:
+            self._set_due(now_ns)
+        elif now_ns >= self.send_ns:
             self._emit()
+            self._set_due(now_ns)
         else:
             self._recorder.drain()
         if self.wake_lags_ns:
             self.wake_lag.record_many(self.wake_lags_ns)
             del self.wake_lags_ns[:]
-        if now_ns >= self._send_ns:
-            self._send_ns = now_ns + INTERVAL_NS
-        self._set_due(now_ns)
 
     def show_life(self, now_ns: int) -> None:
         """Send something at least once an interval, while there is no turn to be taken."""
-        if now_ns >= self._send_ns:
+        if now_ns >= self.send_ns:
             self.flush(now_ns, now_ns)
 
     def finish(self) -> None:
@@ -83,7 +97,8 @@ class Flush:
 
     def expire(self) -> None:
         """Be due at once."""
-        self.due_ns = self.drain_ns = 0
+        self.due_ns = self.send_ns = 0
+        self._worker.is_unusual = True
 
     def leave_if_forked(self) -> None:
         """End a child that the workload forked and that came back: it must not go on as this worker's double."""
@@ -91,8 +106,8 @@ class Flush:
             os._exit(0)
 
     def _set_due(self, now_ns: int) -> None:
-        self.drain_ns = now_ns + _DRAIN_NS
-        self.due_ns = min(self.boundary_ns, self.drain_ns)
+        self.send_ns = now_ns + INTERVAL_NS
+        self.due_ns = min(self.boundary_ns, self.send_ns)
 
     def _enter_interval_at(self, at_ns: int) -> None:
         self._interval = (at_ns - self.measured_from_ns) // INTERVAL_NS
@@ -112,7 +127,7 @@ class Flush:
                 self.calls += tally.service.count + tally.failed.count
                 self.called_ns += tally.service.total_ns + tally.failed.total_ns
         packed = pickle.dumps(snapshot, pickle.HIGHEST_PROTOCOL)
-        self._send(IntervalCounts(self._worker, self._interval, self._stage, packed, operations, failures))
+        self._send(IntervalCounts(self._worker.id, self._interval, self._stage, packed, operations, failures))
 
 
 _living: WeakSet[Flush] = WeakSet()

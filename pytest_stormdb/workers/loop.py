@@ -3,6 +3,10 @@
 ``run`` drives the turns in a thread and ``run_async`` in an asyncio task; the two differ in ``await`` only. Between
 the two timestamps of an iteration stands the call and nothing else. A sample is one ``array.append``; drawing the
 operation, checking the connection, counting what the call came to, and letting go of what it returned happen outside.
+
+In a closed loop a turn is a stretch of iterations, and what stands between two of them is paid between any two
+statements: what a statement has driven out of the caches costs more than the instructions, so as little as can be is
+touched there. All that is not a plain success goes another way.
 """
 
 from __future__ import annotations
@@ -21,6 +25,7 @@ from ..measurement.clock import Clock, sleep_for_ns
 from ..measurement.recorder import Buffers, Recorder
 from ..measurement.sample import Failure, OperationResult, Sample
 from ..workload.contract import Worker, Workload, failure_of
+from .deadline import DEADLINE
 from .messages import FirstFailure, Interruption, Message
 from .turns import Turns
 
@@ -80,7 +85,7 @@ class Loop:
     ) -> None:
         self.worker = worker
         self.turns = turns
-        self.overdue = -1
+        self._overdue = -1
         self.calls: list[Callable[[], Any]] = []
         self._draws = draws
         self._workload = workload
@@ -93,92 +98,117 @@ class Loop:
         self._weights = list(accumulate(operation.weight for operation in workload.operations))
         self._explained = False
         self._retries = 0
+        self._is_mix = len(workload.operations) > 1
+        self._words = turns.deadline.words
         self._jitter = random.Random()  # apart from the draws: how often a try is repeated is chance
 
     # -- driving -----------------------------------------------------------------------------------------------
 
     def run(self, start_ns: int) -> None:
         """Drive the turns in this thread. Raises Interrupted, or ServerError when the server stays away."""
-        worker, connection, plan, now_ns = self.worker, self._connection, self._plan, self._clock.now_ns
-        is_open, retries = plan.is_open, plan.retries
-        name, call, buffers = self._operation(0)
-        mixed = len(self.calls) > 1
-        state = None
         for turn in self.turns.turns(start_ns):
             if turn < 0:
                 self._clock.sleep_until_ns(-turn, self._spin_ns)
-                continue
-            if mixed:
-                name, call, buffers = self._draw()
+            else:
+                self._take(turn)
+
+    async def run_async(self, start_ns: int) -> None:
+        """Drive the turns in this task; the twin of ``run``."""
+        for turn in self.turns.turns(start_ns):
+            if turn < 0:
+                await self._clock.sleep_until_ns_async(-turn)
+            else:
+                await self._take_async(turn)
+
+    def _take(self, turn: int) -> None:
+        """The arrival that was meant for this instant, or, in a closed loop, iterations until it."""
+        worker, now_ns, words = self.worker, self._clock.now_ns, self._words
+        is_open, retries, pgconn, state = self._plan.is_open, self._plan.retries, self._connection.pgconn, None
+        name, call, buffers = self._draw()
+        append = buffers.service.append
+        first = worker.iteration + 1
+        for worker.iteration in range(first, first + self.turns.most):
             if retries:
                 state = worker.rng.getstate()
-            worker.iteration += 1
             started = now_ns()
             try:
                 value = call()
             except BaseException as error:
                 value = run_sync(self._retry(call, error, state)) if retries else Failed(error)
             finished = now_ns()
-            if value is None and not self._retries and connection.is_clean() and self.overdue != worker.iteration:
-                buffers.service.append(finished - started)
+            if value is None and not pgconn.transaction_status and not worker.is_unusual:
+                append(finished - started)
                 if is_open:
                     buffers.response.append(finished - turn)
                     buffers.lag.append(started - turn)
-                continue
-            self._count(Sample(name, turn if is_open else started, started, finished), value)
+            elif run_sync(self._conclude(Sample(name, turn if is_open else started, started, finished), value)):
+                return
             value = None  # what the call returned is let go of here, and not within the next call's time
-            if self.overdue == worker.iteration:
-                connection.await_cancel()
-            if not connection.is_clean():
-                run_sync(self._repair())
-
-    async def run_async(self, start_ns: int) -> None:
-        """Drive the turns in this task; the twin of ``run``."""
-        worker, connection, plan, now_ns = self.worker, self._connection, self._plan, self._clock.now_ns
-        is_open, retries = plan.is_open, plan.retries
-        name, call, buffers = self._operation(0)
-        mixed = len(self.calls) > 1
-        state = None
-        for turn in self.turns.turns(start_ns):
-            if turn < 0:
-                await self._clock.sleep_until_ns_async(-turn)
-                continue
-            if mixed:
+            if finished >= turn or finished >= words[DEADLINE]:
+                return
+            if self._is_mix:
                 name, call, buffers = self._draw()
+                append = buffers.service.append
+
+    async def _take_async(self, turn: int) -> None:
+        """The twin of ``_take``."""
+        worker, now_ns, words = self.worker, self._clock.now_ns, self._words
+        is_open, retries, pgconn, state = self._plan.is_open, self._plan.retries, self._connection.pgconn, None
+        name, call, buffers = self._draw()
+        append = buffers.service.append
+        first = worker.iteration + 1
+        for worker.iteration in range(first, first + self.turns.most):
             if retries:
                 state = worker.rng.getstate()
-            worker.iteration += 1
             started = now_ns()
             try:
                 value = await call()
             except BaseException as error:
                 value = await self._retry(call, error, state) if retries else Failed(error)
             finished = now_ns()
-            if value is None and not self._retries and connection.is_clean() and self.overdue != worker.iteration:
-                buffers.service.append(finished - started)
+            if value is None and not pgconn.transaction_status and not worker.is_unusual:
+                append(finished - started)
                 if is_open:
                     buffers.response.append(finished - turn)
                     buffers.lag.append(started - turn)
-                continue
-            self._count(Sample(name, turn if is_open else started, started, finished), value)
+            elif await self._conclude(Sample(name, turn if is_open else started, started, finished), value):
+                return
             value = None  # what the call returned is let go of here, and not within the next call's time
-            if self.overdue == worker.iteration:
-                _forget_cancel()
-            if not connection.is_clean():
-                await self._repair()
+            if finished >= turn or finished >= words[DEADLINE]:
+                return
+            if self._is_mix:
+                name, call, buffers = self._draw()
+                append = buffers.service.append
 
     def _draw(self) -> tuple[str, Callable[[], Any], Buffers]:
-        """The next operation of the mix, by weight, from a stream of its own."""
-        return self._operation(bisect(self._weights, self._draws.random() * self._weights[-1]))
-
-    def _operation(self, index: int) -> tuple[str, Callable[[], Any], Buffers]:
+        """The operation to call: of a mix, one drawn by weight, from a stream of its own."""
+        index = bisect(self._weights, self._draws.random() * self._weights[-1]) if self._is_mix else 0
         name = self.worker.current_operation = self._workload.operations[index].name
         return name, self.calls[index], self._recorder.buffers(name)
 
-    async def _repair(self) -> None:
+    @property
+    def overdue(self) -> int:
+        """The iteration that outlived its timeout; set by whoever watches, from any thread."""
+        return self._overdue
+
+    @overdue.setter
+    def overdue(self, iteration: int) -> None:
+        self._overdue = iteration
+        self.worker.is_unusual = True
+
+    async def _conclude(self, sample: Sample, value: object) -> bool:
+        """What is to be done of an iteration that was not a plain success; whether its stretch ends with it."""
+        worker, connection = self.worker, self._connection
+        ends, worker.is_unusual = worker.is_unusual, False
+        self._count(sample, value)
+        if self._overdue == worker.iteration:
+            _forget_cancel() if self._workload.is_async else connection.await_cancel()
+        if connection.is_clean():
+            return ends
         self.turns.is_waiting = True
-        self._recorder.reconnects += await self._connection.repair()
+        self._recorder.reconnects += await connection.repair()
         self.turns.is_waiting = False
+        return True
 
     # -- counting ----------------------------------------------------------------------------------------------
 
@@ -260,6 +290,7 @@ class Loop:
         if self.overdue == self.worker.iteration:
             return False
         self._retries += 1
+        self.worker.is_unusual = True
         return True
 
     def _backoff_ns(self, attempt: int) -> int:
@@ -267,7 +298,7 @@ class Loop:
         return self._jitter.randint(0, min(_LONGEST_BACKOFF_NS, _BACKOFF_NS << attempt))
 
 
-CALLERS = frozenset({Loop.run.__code__, Loop.run_async.__code__, Loop._retry.__code__})
+CALLERS = frozenset({Loop._take.__code__, Loop._take_async.__code__, Loop._retry.__code__})
 """The code that calls the workload; what these frames have called is the workload's."""
 
 

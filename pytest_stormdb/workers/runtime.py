@@ -68,7 +68,7 @@ class WorkerRuntime:
         self.worker = _make_worker(job, worker_id, recorder)
         self.lifecycle = Lifecycle()
         self.scheduling = SchedulerUsage()
-        self.flush = Flush(worker=worker_id, plan=plan, recorder=recorder, send=send)
+        self.flush = Flush(worker=self.worker, plan=plan, recorder=recorder, send=send)
         self.turns = Turns(
             worker=self.worker,
             plan=plan,

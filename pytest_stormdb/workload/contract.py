@@ -19,7 +19,12 @@ from ..measurement.recorder import Recorder
 from ..measurement.sample import MAX_EXAMPLE_CHARS, Failure, Sample
 
 if TYPE_CHECKING:
-    from ..database.statement import AsyncStatement, Statement
+    from ..database.async_statement import AsyncStatement
+    from ..database.pipelining import AsyncPipeline, Pipeline
+    from ..database.statement import Statement
+
+MOST_STATEMENTS = 10_000
+"""Who prepares more has put values into the text, and would fill the server's memory with it."""
 
 CURRENT_WORKER: ContextVar[Worker | None] = ContextVar("stormdb_worker", default=None)
 """The worker that the running code belongs to, thread or task; log records name it."""
@@ -51,7 +56,7 @@ class Worker:
     is seeded by the plan's seed and the id, so that the same plan draws the same numbers. ``conn`` is the worker's
     own autocommit connection (an AsyncConnection in an ``async def`` function), ``dsn`` leads into the
     workload's schema for a client of the workload's own. ``current_operation`` names the part, or else the
-    operation, that is under way.
+    operation, that is under way. ``is_unusual`` tells the loop that this iteration takes more than noting its time.
     """
 
     conn: Any
@@ -64,6 +69,7 @@ class Worker:
         self.dsn = dsn
         self.batch_size = batch_size
         self.iteration = -1
+        self.is_unusual = False
         self.rng = random.Random(f"{seed}:{id}")
         self.metrics = WorkerMetrics(recorder)
         self._recorder = recorder
@@ -71,6 +77,7 @@ class Worker:
         self.current_operation: str | None = None
         self._part: str | None = None
         self._pause_ns = 0
+        self._statements: dict[str, Statement | AsyncStatement] = {}
 
     def __getattr__(self, name: str) -> Any:
         if name == "conn":
@@ -83,11 +90,39 @@ class Worker:
     def prepare(self, sql: str) -> Statement | AsyncStatement | Any:
         """A server-side prepared statement with ``$1`` placeholders; awaitable calls in an async worker.
 
-        It is prepared at its first use, and again after a reconnect.
+        The same text is the same statement, so this may stand in an iteration. It is prepared at its first use, and
+        again after a reconnect, or when the server has forgotten it.
         """
-        from ..database.statement import AsyncStatement, Statement
+        statement = self._statements.get(sql)
+        return self._new_statement(sql) if statement is None else statement
 
-        return AsyncStatement(self, sql) if self._is_async else Statement(self, sql)
+    def _new_statement(self, sql: str) -> Statement | AsyncStatement:
+        from ..database.async_statement import AsyncStatement
+        from ..database.statement import Statement
+
+        if len(self._statements) == MOST_STATEMENTS:
+            raise WorkloadError(f"{MOST_STATEMENTS:,} different statements prepared: put $1, not values, into the text")
+        made = self._statements[sql] = AsyncStatement(self, sql) if self._is_async else Statement(self, sql)
+        return made
+
+    def pipeline(self) -> Pipeline | AsyncPipeline | Any:
+        """A ``with`` block (``async with`` in an async worker) whose prepared statements make one round trip.
+
+        Within it their calls give a ``Later``, whose ``result()`` is there when the block has ended, or after its
+        ``sync()``. Without BEGIN all of the block is one transaction.
+        """
+        from ..database.pipelining import AsyncPipeline, Pipeline
+
+        return AsyncPipeline(self) if self._is_async else Pipeline(self)
+
+    def copy(self, statement: Any, parameters: Any = None) -> Any:
+        """A ``with`` block around ``COPY ... FROM STDIN``, with psycopg's ``Copy`` as its target.
+
+        How far it is becomes the counters ``copy.bytes`` and ``copy.rows``, and a log record a second.
+        """
+        from ..database.copying import copying, copying_async
+
+        return (copying_async if self._is_async else copying)(self, statement, parameters)
 
     def operation(self, name: str) -> AbstractContextManager[None]:
         """Time a part of the iteration under a name of its own. Parts do not nest."""
@@ -100,6 +135,7 @@ class Worker:
         open loop, where the schedule decides, a pausing worker takes no arrival.
         """
         self._pause_ns = max(0, round(seconds * 1e9))
+        self.is_unusual = True
 
     def take_pause_ns(self) -> int:
         """The pause asked for since it was last taken."""
