@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
 import json
+import os
+import shutil
 import sys
 import tempfile
+import textwrap
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 
 from .errors import PlanError, StormDBError, WorkloadError
@@ -21,15 +24,23 @@ from .packages.scaffold import scaffold
 from .packages.static_analysis import operations, parameter_model, parse
 
 FINE, DIFFERENT, WRONG = 0, 1, 2
+_NARROWEST = 20
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command: 0 if all is well, 1 if a workload is not as it was sealed, 2 if it cannot be told."""
     arguments = _parser().parse_args(argv)
     try:
-        return _COMMANDS[arguments.command](arguments)
+        result = _COMMANDS[arguments.command](arguments)
+        sys.stdout.flush()
+        return result
     except StormDBError as problem:
         _say(f"stormdb {arguments.command}: {problem}", to_stderr=True)
+        return WRONG
+    except OSError as problem:  # only what is printed is not guarded where it is done
+        _give_up_stdout()
+        if not isinstance(problem, BrokenPipeError):  # a reader that has seen enough, such as head, is no fault
+            _say(f"stormdb {arguments.command}: cannot write: {problem.strerror}", to_stderr=True)
         return WRONG
 
 
@@ -89,10 +100,18 @@ def _verify(arguments: argparse.Namespace) -> int:
 def _list(arguments: argparse.Namespace) -> int:
     def list_one(workload: PackagedWorkload) -> int:
         for line in _described(workload):
-            _say(line)
+            _say(_wrapped(line))
         return FINE
 
     return _each(arguments, list_one)
+
+
+def _wrapped(line: str) -> str:
+    """A line in the width of the terminal, where there is one."""
+    if not sys.stdout.isatty():
+        return line
+    width = max(_NARROWEST, shutil.get_terminal_size().columns)
+    return textwrap.fill(line, width, subsequent_indent="    ", break_on_hyphens=False, drop_whitespace=True)
 
 
 def _each(arguments: argparse.Namespace, show: Callable[[PackagedWorkload], int]) -> int:
@@ -157,7 +176,7 @@ def _json_schema(workload: PackagedWorkload, model: str) -> object:
             raise WorkloadError(f"{workload.main_module}: no schema of {model}: {reason}") from problem
 
 
-@contextmanager
+@contextlib.contextmanager
 def _importable(workload: PackagedWorkload) -> Iterator[str]:
     """The name to import the main module by, from above its packages as pytest does; no bytecode is read."""
     root, name = workload.main_module.resolve().parent, workload.main_module.stem
@@ -185,8 +204,16 @@ def _found(path: Path) -> list[PackagedWorkload]:
 
 
 def _say(text: str, *, to_stderr: bool = False) -> None:
+    """Print a line, escaping what the stream's encoding does not have."""
     stream = sys.stderr if to_stderr else sys.stdout
-    print(text.encode(errors="backslashreplace").decode(), file=stream)
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    print(text.encode(encoding, errors="backslashreplace").decode(encoding), file=stream)
+
+
+def _give_up_stdout() -> None:
+    """Let the interpreter's last flush find nothing to complain of."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 _COMMANDS = {"new": _new, "seal": _seal, "verify": _verify, "list": _list, "schema": _schema}

@@ -10,12 +10,14 @@ import sys
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pytest_stormdb.cli import main
 from pytest_stormdb.configuration.file import load_configuration
 from pytest_stormdb.packages.metadata import load_metadata
+from pytest_stormdb.packages.scaffold import scaffold
 from pytest_stormdb.packages.static_analysis import operations, parameter_model, parse
 
 ROOT = Path(__file__).parents[1]
@@ -391,3 +393,38 @@ def test_help_and_mistakes(run: Run) -> None:
         with pytest.raises(SystemExit) as caught:
             main(arguments)
         assert caught.value.code == 2
+
+
+def stormdb(*words: str, **streams: Any) -> subprocess.CompletedProcess[str]:
+    """The command in a process of its own, as a shell would run it."""
+    code = "import sys; from pytest_stormdb.cli import main; sys.exit(main())"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), **streams.pop("environment", {})}
+    return subprocess.run([sys.executable, "-c", code, *words], text=True, env=environment, timeout=60, **streams)
+
+
+def test_a_reader_that_has_seen_enough(tmp_path: Path) -> None:
+    """Where the reader of the list hangs up, the command ends without a word."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    ended = stormdb("list", str(ROOT / "example_workloads"), stdout=writing, stderr=subprocess.PIPE)
+    os.close(writing)
+    assert ended.stderr == ""
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_a_disk_that_is_full() -> None:
+    """What cannot be written is one sentence, and status 2."""
+    with open("/dev/full", "w") as full:
+        ended = stormdb("list", str(ROOT / "example_workloads"), stdout=full, stderr=subprocess.PIPE)
+    assert ended.stderr == "stormdb list: cannot write: No space left on device\n"
+    assert ended.returncode == 2
+
+
+def test_a_terminal_that_knows_ascii_only(tmp_path: Path) -> None:
+    """A description with letters that the terminal does not have is shown with escapes."""
+    scaffold("shop", tmp_path)
+    metadata = tmp_path / "shop" / "shop.yaml"
+    metadata.write_text(metadata.read_text().replace("Reads one row", "Größe"), encoding="utf-8")
+    ended = stormdb("list", str(tmp_path), capture_output=True, environment={"PYTHONIOENCODING": "ascii"})
+    assert "Gr\\xf6\\xdfe" in ended.stdout
+    assert ended.returncode == 0
