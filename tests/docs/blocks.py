@@ -38,7 +38,7 @@ EXEMPT = {
     "pip": "installs from the network",
     "docker": "needs a daemon and images",
     "git": "there is no repository",
-    "gpg": "needs a key of one's own; tests/unit/test_signatures.py signs with one",
+    "gpg": "needs a key of one's own; tests/packages/test_signatures.py signs with one",
     "curl": "needs a run in progress",
     "python3": "makes a virtual environment",
 }
