@@ -7,13 +7,16 @@ import os
 import platform
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from .load.plan import LoadPlan
 from .load.stages import Stage
+from .measurement.noise import Noise
+from .measurement.recorder import Tally
 from .measurement.scalability import Point, Sweep
-from .measurement.stats import RunStatistics
+from .measurement.stats import OperationStatistics, RunStatistics
+from .verdict.comparison import Claim, Comparison, MeasuredPair, compared, sentence
 from .verdict.threshold import Verdict
 from .verdict.validity import Validity
 
@@ -38,6 +41,7 @@ class RunRecord:
 
     ``reasons`` say, one line each, why the run did not pass; ``explanation`` shows its first failure with its
     traceback. ``layout`` is the number of workers in each process, ``forked`` whether those are processes at all.
+    ``began_ns`` is when the measured part began, on the clock of the ``noise``.
     """
 
     nodeid: str
@@ -53,6 +57,8 @@ class RunRecord:
     stages: tuple[StageResult, ...] = ()
     verdicts: tuple[Verdict, ...] = ()
     validity: Validity = field(default_factory=Validity)
+    noise: Noise = field(default_factory=Noise)
+    began_ns: int = 0
     health: tuple[HealthResult, ...] = ()
     dropped: int = 0
     lost: tuple[str, ...] = ()
@@ -64,12 +70,59 @@ class RunRecord:
     server_activity: Mapping[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ComparisonRecord:
+    """One comparison of two arms. ``epochs`` hold the pairs of blocks; ``block_s`` is the length of each block.
+
+    ``trouble`` is the load generator's, ``broken`` says why there is nothing to compare.
+    """
+
+    nodeid: str
+    plan: LoadPlan
+    claim: Claim
+    arms: tuple[str, str]
+    epochs: tuple[tuple[MeasuredPair, ...], ...]
+    seed: int
+    block_s: float
+    elapsed_s: float
+    trouble: str = ""
+    broken: tuple[str, ...] = ()
+    explanation: str = ""
+    stopped_by: str | None = None
+    skipped: str | None = None
+    exit_reason: str | None = None
+
+    def at(self, metric: str) -> Comparison:
+        """What the pairs say at a metric, the claim's or another one."""
+        return compared(replace(self.claim, metric=metric), self.epochs, self.trouble)
+
+    def figures(self, arm: int) -> OperationStatistics:
+        """Those of all blocks of an arm, 0 or 1, together."""
+        whole, elapsed_s, is_open = Tally(), 0.0, self.plan.is_open
+        for pair in (pair for epoch in self.epochs for pair in epoch):
+            block = (pair.first, pair.second)[arm]
+            whole.merge(block.tally)
+            elapsed_s += block.elapsed_s
+        return OperationStatistics(whole, elapsed_s, is_open)
+
+    @property
+    def comparison(self) -> Comparison:
+        """What the pairs say at the claim's metric."""
+        return self.at(self.claim.metric)
+
+    @property
+    def sentence(self) -> str:
+        """Verdict, figures and certainty in one line; or why there is none."""
+        return self.broken[0] if self.broken else sentence(self.comparison, *self.arms)
+
+
 @dataclass(frozen=True, slots=True)
 class SessionRecord:
-    """All runs of a session, and the curves that sweeps made of them: what reports of a session read."""
+    """All runs and comparisons of a session, and the curves that sweeps made: what reports of a session read."""
 
     runs: tuple[RunRecord, ...] = ()
     sweeps: tuple[Sweep, ...] = ()
+    comparisons: tuple[ComparisonRecord, ...] = ()
 
 
 def sweep_through(nodeid: str, records: Sequence[RunRecord]) -> Sweep:

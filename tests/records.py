@@ -11,7 +11,8 @@ from pytest_stormdb.measurement.recorder import Recorder, Snapshot
 from pytest_stormdb.measurement.sample import Failure, Sample
 from pytest_stormdb.measurement.stats import RunStatistics, statistics_of
 from pytest_stormdb.record import RunRecord, StageResult
-from pytest_stormdb.verdict.threshold import Evidence, Threshold, judge
+from pytest_stormdb.verdict.judgement import Evidence, judge
+from pytest_stormdb.verdict.threshold import Threshold
 from pytest_stormdb.verdict.validity import Validity
 
 MS = 1_000_000
@@ -63,7 +64,7 @@ def rich_record() -> RunRecord:
     figures = statistics(whole)
     plan = make_plan(("test", {"stages": "2:1s,2->4:1s", "warmup": "500ms", "seed": 7}))
     validity = Validity(("a garbage collection in a worker took 2.00 ms",))
-    thresholds = [Threshold.parse("p99 < 1s"), Threshold.parse("p50 < 1ms", operation="read")]
+    thresholds = [Threshold.parse("p95 < 1s"), Threshold.parse("p50 < 1ms", operation="read")]
     return plain_record(
         nodeid="test_shop.py::test_mix",
         plan=plan,

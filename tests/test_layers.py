@@ -17,29 +17,32 @@ HOME = Path(pytest_stormdb.__file__).parent
 
 ROOMS = {
     "": "errors units",
-    "measurement": "clock machine sample trace histogram recorder stats scalability usage",
+    "measurement": "clock machine sample trace histogram distributions blocks recorder stats scalability usage noise",
     "embedded": "watchdog binaries server",
-    "load": "values stages sweep option options layers plan pacing",
+    "load": "values stages sweep option options layers alternation plan pacing",
     "configuration": "yaml_nodes fields parameters file",
     "database": (
         "connect target server isolation results pipelining statement readiness async_statement copying connection "
-        "health"
+        "processes health"
     ),
     "packages": (
         "names dependencies metadata checksums signatures discovery admission importer static_analysis scaffold"
     ),
-    "verdict": "validity threshold abort",
+    "verdict": "validity threshold judgement interim betting comparison history",
     "record": "",
     "workload": "contract",
     "telemetry": "logs buckets exporters prometheus opentelemetry",
     "workers": (
         "layout arrivals deadline lifecycle messages forwarding flush turns loop timeouts runtime group"
-        " launcher process local rates collected supervisor"
+        " launcher process local together rates collected supervisor"
     ),
     "reports": "terminal junit document stored shown html charts run_page comparison_page page markdown live",
-    "run": "progress figures conclusion preconditions smoke result pipeline",
+    "run": "progress figures conclusion preconditions smoke alternating comparing result compared pipeline",
     "cli": "",
-    "plugin": "options packages outputs screen session collection workloads settings execution fixtures hooks",
+    "plugin": (
+        "options packages outputs screen session collection workloads settings doubts execution comparison fixtures"
+        " hooks"
+    ),
 }
 """The map of the project, the lowest first: rooms, and within each room its modules.
 

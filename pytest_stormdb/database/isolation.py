@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import psycopg
 from psycopg import sql
 
 from ..errors import ServerError
-from .connect import reraised
+from .connect import reraised, with_search_path
+from .server import admin_connection
 
 _MARK = "made by pytest-stormdb; dropped after the run"
 
@@ -47,6 +50,16 @@ class Schema:
         self.drop()
         with reraised(f"cannot give back schema {self.name}"):
             self._conn.execute("SELECT pg_advisory_unlock(hashtext(%s))", [f"stormdb:{self.name}"])
+
+
+@contextlib.contextmanager
+def made_for_arms(dsn: str, name: str) -> Iterator[str]:
+    """An empty place of its own for an arm of a comparison, cleared away at the end; where it is."""
+    with admin_connection(dsn) as admin:
+        schema = Schema(admin, schema_name(name))
+        schema.create()
+        yield with_search_path(dsn, schema.name)
+        schema.give_back()
 
 
 def schema_name(workload: str, suffix: str = "") -> str:

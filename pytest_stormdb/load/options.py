@@ -185,6 +185,13 @@ OPTIONS: tuple[Option, ...] = (
         "warn",
         "ACTION",
     ),
+    Option(
+        "until_decided",
+        POSITIVE_DURATION,
+        FLAG_AND_INI,
+        "go on for so long in all while a threshold or a comparison is undecided, such as `5m`",
+        metavar="TIME",
+    ),
     Option("json", PATH, FLAG_AND_INI, "write all runs to this file", metavar="FILE"),
     Option(
         "config",

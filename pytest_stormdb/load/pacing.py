@@ -6,8 +6,9 @@ import math
 import random
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain, repeat
+from itertools import accumulate, chain, repeat
 
+from .alternation import Alternation
 from .plan import LoadPlan
 from .stages import Stage
 
@@ -100,12 +101,24 @@ def _only_stage(plan: LoadPlan) -> Stage:
     return Stage("rate", plan.duration_ns or 0, plan.rate_per_s, plan.rate_per_s)
 
 
+def alternating_starts_ns(plan: LoadPlan, alternation: Alternation, arm: int) -> Iterator[int]:
+    """The starts of one arm: its blocks', each with the pattern that the pair's other block has, too."""
+    assert plan.rate_per_s is not None
+    for turn in alternation.turns_of(arm):
+        gaps = uniform_gaps() if plan.arrivals == "uniform" else poisson_gaps(f"{plan.seed}:{turn.pair}")
+        for position in accumulate(gaps):
+            start_ns = turn.from_ns + round(1e9 * position / plan.rate_per_s)
+            if start_ns >= turn.to_ns:
+                break
+            yield start_ns
+
+
 def uniform_gaps() -> Iterator[float]:
     """Arrival 0 comes at once, each other one unit after the one before."""
     return chain([0.0], repeat(1.0))
 
 
-def poisson_gaps(seed: int) -> Iterator[float]:
+def poisson_gaps(seed: int | str) -> Iterator[float]:
     """Exponential gaps of mean one."""
     draw, log1p = random.Random(f"arrivals:{seed}").random, math.log1p
     while True:

@@ -6,7 +6,7 @@ import math
 from array import array
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from ..errors import WorkloadError
 from .histogram import Histogram
@@ -240,7 +240,18 @@ class Snapshot:
         return whole
 
 
+class Progress(Protocol):
+    """A run that goes on. ``intervals`` are sums by block; ``measured_from_ns``, monotonic, the end of the warm-up."""
+
+    intervals: dict[int, Snapshot]
+    measured_from_ns: int
+
+    def so_far(self) -> Snapshot:
+        """All that was counted until now. Adding it up takes CPU time in the middle of a measurement."""
+
+
 SoFar = Callable[[], Snapshot]
-"""Gives all that was counted until now. Adding it up takes CPU time in the middle of a measurement."""
+"""Gives all that was counted until now; ``Progress.so_far`` is one."""
 Tick = Callable[[SoFar], None]
+Look = Callable[[Progress], None]
 """Called several times a second during a run."""

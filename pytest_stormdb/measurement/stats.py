@@ -3,14 +3,27 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from .histogram import Histogram
 from .recorder import Metric, Snapshot, Tally
 
+LATENCY = re.compile(r"(?:(service|lag)\.)?(min|mean|max|p\d{1,2}(?:\.\d+)?)")
+"""The names of figures of a latency: ``p99.9``, ``service.mean``; groups: of what, and which."""
+_EXTREMES = {"min": 0.0, "max": 1.0}
 _SHOWN_FROM = ((0.999, 1000), (0.99, 100))
 """A percentile needs its samples: p99.9 is shown from 1,000 and p99 from 100."""
+
+
+def quantile_of(metric: str) -> float | None:
+    """Of a latency's name, the share of calls that it bounds, 0.99 of ``p99``, 1 of ``max``; None of anything else."""
+    match = LATENCY.fullmatch(metric)
+    if match is None:
+        return None
+    name = match[2]
+    return float(name[1:]) / 100 if name[0] == "p" else _EXTREMES.get(name)
 
 
 class Latency:
@@ -102,6 +115,20 @@ class OperationStatistics:
         """Successful operations per second of elapsed time."""
         return self.count / self.elapsed_s if self.elapsed_s else 0.0
 
+    def value_of(self, metric: str) -> float:
+        """One figure by its name in thresholds and comparisons: ``p95``, ``service.max``, ``mean``, ``throughput``,
+        ``errors``. Raises ValueError for any other."""
+        if metric == "throughput":
+            return self.throughput_per_s
+        if metric == "errors":
+            return self.error_ratio
+        match = LATENCY.fullmatch(metric)
+        if match is None:
+            raise ValueError(f"no operation has a {metric!r}")
+        latency: Latency = getattr(self, match[1] or "response")
+        name = match[2]
+        return latency.percentile(float(name[1:])) if name[0] == "p" else float(getattr(latency, name))
+
     @property
     def service(self) -> Latency:
         return Latency(self.tally.service)
@@ -137,8 +164,33 @@ class TimelinePoint:
 
 
 @dataclass(frozen=True, slots=True)
+class Block:
+    """A stretch of the measured part, of the same length as all others: the iterations meant to start in it."""
+
+    at_s: float
+    duration_s: float
+    snapshot: Snapshot
+    is_open: bool
+
+    def figures(self, operation: str | None = None) -> OperationStatistics:
+        """Those of one operation, or of all together."""
+        tally = self.snapshot.total() if operation is None else self.snapshot.tallies.get(operation, Tally())
+        return OperationStatistics(tally, self.duration_s, self.is_open)
+
+    @classmethod
+    def joined(cls, blocks: Sequence[Block]) -> Block:
+        """Several as one, as long as all of them together. Raises ValueError of none."""
+        if not blocks:
+            raise ValueError("no block to join")
+        whole = Snapshot()
+        for block in blocks:
+            whole.merge(block.snapshot)
+        return cls(blocks[0].at_s, sum(block.duration_s for block in blocks), whole, blocks[0].is_open)
+
+
+@dataclass(frozen=True, slots=True)
 class RunStatistics:
-    """Every figure of the measured part of a run."""
+    """Every figure of the measured part of a run. ``blocks`` are its whole ones, the timeline's parts or its points."""
 
     elapsed_s: float
     total: OperationStatistics
@@ -146,25 +198,33 @@ class RunStatistics:
     timeline: tuple[TimelinePoint, ...]
     metrics: Mapping[str, Metric]
     reconnects: int
+    blocks: tuple[Block, ...] = ()
 
 
 def statistics_of(
     whole: Snapshot, intervals: Mapping[int, Snapshot], *, elapsed_s: float, interval_s: float, is_open: bool
 ) -> RunStatistics:
-    """The figures of a run from the sum of its snapshots and their sums per interval."""
+    """The figures of a run from the sum of its snapshots and their sums per interval, which is a part of a second."""
 
     def figures(tally: Tally) -> OperationStatistics:
         return OperationStatistics(tally, elapsed_s, is_open)
 
-    timeline = []
-    for index in range(max(intervals, default=-1) + 1):
-        interval = figures(intervals.get(index, Snapshot()).total())
-        timeline.append(TimelinePoint(index * interval_s, interval.count, interval.failures, interval.response))
+    count = max(intervals, default=-1) + 1
+    numbered = ((index, intervals.get(index, Snapshot())) for index in range(count))
+    every = [Block(index * interval_s, interval_s, snapshot, is_open) for index, snapshot in numbered]
+    per_second = round(1 / interval_s)
+    seconds = [Block.joined(every[start : start + per_second]) for start in range(0, count, per_second)]
     return RunStatistics(
         elapsed_s=elapsed_s,
         total=figures(whole.total()),
         operations={name: figures(tally) for name, tally in sorted(whole.tallies.items())},
-        timeline=tuple(timeline),
+        timeline=tuple(map(_point, seconds)),
         metrics=whole.metrics,
         reconnects=whole.reconnects,
+        blocks=tuple(block for block in every if block.at_s + block.duration_s <= elapsed_s + interval_s / 2),
     )
+
+
+def _point(second: Block) -> TimelinePoint:
+    figures = second.figures()
+    return TimelinePoint(second.at_s, figures.count, figures.failures, figures.response)

@@ -10,7 +10,8 @@ import pytest
 
 from ..database.health import HealthCheck, built_in
 from ..database.server import admin_connection
-from ..record import RunRecord, sweep_through
+from ..load.option import NOT_GIVEN
+from ..record import ComparisonRecord, RunRecord, sweep_through
 from ..reports import junit
 from ..run.pipeline import Health, run
 from ..run.preconditions import checked_before, preflight
@@ -18,6 +19,7 @@ from ..run.result import Result
 from ..run.smoke import run_once
 from ..workload.contract import Operation, Workload
 from .collection import arguments_of, mix_of, shared_connection
+from .doubts import doubt
 from .options import value_of
 from .screen import screen_of
 from .session import SESSION, Session, as_test_failures
@@ -68,7 +70,7 @@ def run_item(item: pytest.Function) -> None:
         settings = settings_of(item)
     item.user_properties[:] = [pair for pair in item.user_properties if not pair[0].startswith("stormdb.")]
     if state.why_unmeasured is not None:
-        _run_unmeasured(item, state, workload, settings.plan, dsn)
+        run_unmeasured(item, state, workload, settings.plan, dsn)
         return
     state.start_outputs()
     records = []
@@ -83,10 +85,11 @@ def run_item(item: pytest.Function) -> None:
                 health=item.stash[_HEALTH],
                 exporters=state.exporters,
                 screen=screen,
+                longest_ns=longest_ns(item.config),
             )
         records.append(record)
         _keep(item, state, records[-1])
-        _raise_interruption(item, records[-1])
+        raise_interruption(item, records[-1])
     if len(records) > 1:
         _keep_sweep(item, state, records)
     for record in records:
@@ -96,19 +99,12 @@ def run_item(item: pytest.Function) -> None:
 def run_in_hand(item: pytest.Item, function: Callable[..., Any], dsn: str, options: Mapping[str, Any]) -> Result:
     """Run a callable for a test that judges the result itself."""
     state = item.config.stash[SESSION]
-    name = getattr(function, "__name__", type(function).__name__)
-    workload = Workload(
-        **_identity(item),
-        operations=(Operation(name, function),),
-        is_async=inspect.iscoroutinefunction(function),
-        explain=_explainer(item),
-        stops=_stops,
-        loop_factory=_loop_factory(item),
-    )
+    workload = workload_of_callable(item, function)
+    name = workload.operations[0].name
     with as_test_failures():
         settings = settings_of_call(item, options)
     if state.why_unmeasured is not None:
-        _run_unmeasured(item, state, workload, settings.plan, dsn)
+        run_unmeasured(item, state, workload, settings.plan, dsn)
         pytest.skip(f"stormdb.run ran {name} once, unmeasured ({state.why_unmeasured}): there is no result to judge")
     with as_test_failures():
         health = _checked_before(settings, dsn)
@@ -123,14 +119,28 @@ def run_in_hand(item: pytest.Item, function: Callable[..., Any], dsn: str, optio
                 health=health,
                 exporters=state.exporters,
                 screen=screen,
+                longest_ns=longest_ns(item.config),
             )
     _keep(item, state, record)
-    _raise_interruption(item, record)
+    raise_interruption(item, record)
     if record.outcome == "error" or (record.verdicts and record.outcome == "failed" and _missed(record)):
         _fail(record)
     if not record.statistics.total.count:
         item.stash.setdefault(_NO_SUCCESS, []).append(record.reasons[0])
     return Result(record)
+
+
+def workload_of_callable(item: pytest.Item, function: Callable[..., Any]) -> Workload:
+    """A callable ``(worker)`` as a workload of a test."""
+    name = getattr(function, "__name__", type(function).__name__)
+    return Workload(
+        **_identity(item),
+        operations=(Operation(name, function),),
+        is_async=inspect.iscoroutinefunction(function),
+        explain=_explainer(item),
+        stops=_stops,
+        loop_factory=_loop_factory(item),
+    )
 
 
 def check_results_in_hand(item: pytest.Item) -> None:
@@ -192,7 +202,8 @@ def _loop_factory(item: pytest.Item) -> Callable[[], Any] | None:
     return next(iter(factories.values()), None) if factories else None
 
 
-def _run_unmeasured(item: pytest.Item, state: Session, workload: Workload, plan: LoadPlan, dsn: str) -> None:
+def run_unmeasured(item: pytest.Item, state: Session, workload: Workload, plan: LoadPlan, dsn: str) -> None:
+    """Run each operation once, as a plain test."""
     item.user_properties.append(("stormdb.verdict", "not measured"))
     state.unmeasured.append(item.nodeid)
     with as_test_failures():
@@ -210,13 +221,21 @@ def _keep_sweep(item: pytest.Item, state: Session, records: Sequence[RunRecord])
     item.user_properties.append(("stormdb.sweep.knee_workers", sweep.knee.workers))
 
 
+def longest_ns(config: pytest.Config) -> int:
+    """How long a run may measure while a threshold is undecided; 0 where it ends as planned."""
+    wanted = value_of(config, "until_decided")
+    return 0 if wanted is NOT_GIVEN else int(wanted)
+
+
 def _conclude(item: pytest.Item, record: RunRecord, where: str = "") -> None:
-    doubtful = record.outcome in ("inconclusive", "invalid") and value_of(item.config, "inconclusive") == "fail"
-    if record.outcome in ("failed", "error") or doubtful:
+    if record.outcome in ("failed", "error"):
         _fail(record, where)
+    if record.outcome in ("inconclusive", "invalid"):
+        doubt(item, _reasons(record, f"{where}{record.outcome}: "))
 
 
-def _raise_interruption(item: pytest.Item, record: RunRecord) -> None:
+def raise_interruption(item: pytest.Item, record: RunRecord | ComparisonRecord) -> None:
+    """End the test, or the session, as a signal or the workload wanted."""
     if record.stopped_by is not None:
         item.session.shouldstop = f"stormdb: stopped by {record.stopped_by}; the results so far are reported"
     if record.exit_reason is not None:
@@ -226,8 +245,11 @@ def _raise_interruption(item: pytest.Item, record: RunRecord) -> None:
 
 
 def _fail(record: RunRecord, where: str = "") -> None:
-    doubt = "" if record.outcome in ("failed", "error") else f"{record.outcome}: "
-    text = "\n".join(f"{where}{doubt}{reason}" for reason in record.reasons)
+    text = _reasons(record, where)
     if record.explanation:
         text += f"\n\n{record.explanation}"
     pytest.fail(text, pytrace=False)
+
+
+def _reasons(record: RunRecord, where: str) -> str:
+    return "\n".join(f"{where}{reason}" for reason in record.reasons)

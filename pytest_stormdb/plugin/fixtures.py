@@ -18,6 +18,7 @@ from .session import SESSION, as_test_failures
 if TYPE_CHECKING:
     from ..configuration.parameters import Parameters
     from ..database.server import Admin
+    from ..run.compared import Compared
     from ..run.result import Result
 
 _without_traceback = functools.partial(pytest.fail.Exception, pytrace=False)
@@ -135,6 +136,36 @@ class Runner:
         from .execution import run_in_hand
 
         return run_in_hand(self._item, function, self._dsn, options)
+
+    def compare(
+        self,
+        old: Callable[..., Any],
+        new: Callable[..., Any] | None = None,
+        *,
+        metric: str = "p95",
+        margin: float | str = 0.10,
+        min_improvement: float | None = None,
+        budget: str | float = "60s",
+        before: Callable[..., Any] | None = None,
+        after: Callable[..., Any] | None = None,
+        seed: int | None = None,
+        **options: Any,
+    ) -> Compared:
+        """Compare two callables ``(worker)``, or one in two states of the database, in blocks that take turns.
+
+        ``before`` and ``after`` make the states: each is called with a connection into a database of its own.
+        ``margin`` is the slow-down allowed; ``min_improvement=2`` claims instead that the second arm is at least twice
+        as fast. ``options`` are the mark's; how long it takes is up to ``budget``. ``seed`` is that of the order.
+        """
+        from .comparison import compare_in_hand
+
+        where = f"stormdb.compare in {self._item.name}"
+        if (before is None) != (after is None) or (new is None) != (before is not None):
+            pytest.fail(f"{where}: give two callables, or one with both before= and after=", pytrace=False)
+        states = (before, after) if before is not None and after is not None else None
+        wanted = {"metric": metric, "margin": margin, "min_improvement": min_improvement}
+        wanted |= {"budget": budget, "seed": seed}
+        return compare_in_hand(self._item, self._dsn, (old, old if new is None else new), states, wanted, options)
 
 
 def worker_fixture(function: Callable[..., Any]) -> Any:

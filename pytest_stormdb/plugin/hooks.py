@@ -21,6 +21,7 @@ from .collection import (
     is_workload,
     mix_of,
 )
+from .doubts import count_doubts
 from .fixtures import (  # noqa: F401 - pytest finds the fixtures here
     _stormdb_schema_dsn,
     batch_size,
@@ -118,7 +119,9 @@ def _refuse_unsettled(session: pytest.Session) -> int:
     session.items[:] = [item for item in session.items if item not in problems]
     for item, problem in problems.items():
         item.ihook.pytest_collectreport(report=collection_error(item, problem))
-    session.config.stash[SESSION].most_workers = most_workers(session.items)
+    state = session.config.stash[SESSION]
+    state.most_workers = most_workers(session.items)
+    state.comparing_tests = sum(map(has_runner, session.items))
     return len(problems)
 
 
@@ -218,11 +221,13 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     state = config.stash[SESSION]
     unmeasured = _unmeasured(terminalreporter)
-    if config.getoption("no_summary", False) or not (state.records or unmeasured):
+    count_doubts(terminalreporter)
+    measured = bool(state.records or state.comparisons)
+    if config.getoption("no_summary", False) or not (measured or unmeasured):
         return
     terminalreporter.ensure_newline()
     terminalreporter.section("stormdb")
-    if state.records:
+    if measured:
         from ..reports import terminal
 
         terminal.write(state.record, terminalreporter)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ..configuration.file import Configuration
     from ..embedded.server import EmbeddedServer
     from ..measurement.scalability import Sweep
-    from ..record import RunRecord, SessionRecord
+    from ..record import ComparisonRecord, RunRecord, SessionRecord
     from ..telemetry.exporters import Exporters
     from ..telemetry.logs import LogOutput
 
@@ -34,6 +34,8 @@ class Session:
         self.config = config
         self.records: list[RunRecord] = []
         self.sweeps: list[Sweep] = []
+        self.comparisons: list[ComparisonRecord] = []
+        self.comparing_tests = 1
         self.unmeasured: list[str] = []
         self.most_workers = 0
         self.configuration = _configuration(config)
@@ -46,7 +48,7 @@ class Session:
         """What the session's runs were and showed, for its reports."""
         from ..record import SessionRecord
 
-        return SessionRecord(tuple(self.records), tuple(self.sweeps))
+        return SessionRecord(tuple(self.records), tuple(self.sweeps), tuple(self.comparisons))
 
     @property
     def why_unmeasured(self) -> str | None:

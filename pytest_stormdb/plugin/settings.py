@@ -72,9 +72,9 @@ def settings_of(item: pytest.Item) -> Settings:
     return item.stash[_SETTINGS]
 
 
-def settings_of_call(item: pytest.Item, options: Mapping[str, Any]) -> Settings:
+def settings_of_call(item: pytest.Item, options: Mapping[str, Any], where: str = "") -> Settings:
     """The settings of one run in hand: ``options`` are stronger than the marks. A sweep is for marked tests alone."""
-    return _settings(item, NOT_GIVEN, _python_layer(f"stormdb.run in {item.name}", options))
+    return _settings(item, NOT_GIVEN, _python_layer(where or f"stormdb.run in {item.name}", options))
 
 
 def problem_of(item: pytest.Item) -> str | None:

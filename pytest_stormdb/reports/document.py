@@ -15,6 +15,7 @@ from ..measurement.recorder import Metric, Tally
 from ..measurement.scalability import Sweep
 from ..measurement.stats import Latency, OperationStatistics, RunStatistics
 from ..record import (
+    ComparisonRecord,
     RunRecord,
     SessionRecord,
     StageResult,
@@ -42,6 +43,7 @@ def document(record: SessionRecord) -> dict[str, Any]:
         "server": _server(record.runs[0].server) if record.runs else None,
         "runs": [run_document(run) for run in record.runs],
         "sweeps": [_sweep(sweep) for sweep in record.sweeps],
+        "comparisons": [comparison_document(comparison) for comparison in record.comparisons],
     }
 
 
@@ -75,8 +77,38 @@ def run_document(record: RunRecord) -> dict[str, Any]:
         ],
         "metrics": {name: _metric(metric) for name, metric in sorted(statistics.metrics.items())},
         "server_activity": dict(record.server_activity),
+        "noise": _noise(record),
         "validity": {"valid": record.validity.valid, "findings": list(record.validity.findings)},
         "lost": list(record.lost),
+    }
+
+
+def comparison_document(record: ComparisonRecord) -> dict[str, Any]:
+    """One comparison. Ratios are of the second arm's durations to the first's, of throughput the other way round."""
+    comparison, claim = record.comparison, record.claim
+    low, high = comparison.interval
+    return {
+        "nodeid": record.nodeid,
+        "metric": claim.metric,
+        "margin": claim.margin,
+        "min_improvement": claim.min_improvement,
+        "alpha": claim.alpha,
+        "verdict": None if record.broken else comparison.verdict,
+        "reason": record.broken[0] if record.broken else comparison.reason,
+        "ratio": _number(comparison.ratio),
+        "low": _number(low),
+        "high": _number(high),
+        "detectable": _number(comparison.detectable),
+        "pairs": len(comparison.pairs),
+        "clean_pairs": sum(pair.is_clean for pair in comparison.pairs),
+        "epochs": len(record.epochs),
+        "seed": record.seed,
+        "block_s": record.block_s,
+        "elapsed_s": record.elapsed_s,
+        "arms": list(record.arms),
+        "plan": _plan(record.plan),
+        "operations": [_operation(record.figures(arm)) for arm in (0, 1)],
+        "differences": [[pair.difference for pair in epoch] for epoch in comparison.epochs],
     }
 
 
@@ -85,6 +117,28 @@ def _sweep(sweep: Sweep) -> dict[str, Any]:
     law = None if fit is None else dataclasses.asdict(fit) | {"peak_workers": fit.peak_workers}
     points = [dataclasses.asdict(point) for point in sweep.points]
     return {"nodeid": sweep.nodeid, "points": points, "fit": law, "knee_workers": sweep.knee.workers}
+
+
+def _noise(record: RunRecord) -> dict[str, Any]:
+    """What others did to the machine, in windows that count from the end of the warm-up."""
+    noise = record.noise
+    return {
+        "sees_machine": noise.sees_machine,
+        "sees_server": noise.sees_server,
+        "windows": [
+            {
+                "from_s": (window.from_ns - record.began_ns) / 1e9,
+                "to_s": (window.to_ns - record.began_ns) / 1e9,
+                "stolen": window.stolen,
+                "foreign": window.foreign,
+                "unseen": window.unseen,
+                "throttled": window.throttled,
+                "culprits": dict(window.culprits),
+                "clean": window.is_clean,
+            }
+            for window in noise.windows
+        ],
+    }
 
 
 def _server(server: ServerFacts) -> dict[str, Any]:

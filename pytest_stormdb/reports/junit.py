@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
+
 from ..measurement.stats import OperationStatistics
-from ..record import RunRecord
+from ..record import ComparisonRecord, RunRecord
 
 _LATENCIES = (("p50_ms", 50.0), ("p95_ms", 95.0), ("p99_ms", 99.0), ("max_ms", 100.0))
 
@@ -22,6 +24,8 @@ def properties(record: RunRecord) -> list[Property]:
         *_figures("stormdb", record.statistics.total),
         ("stormdb.verdict", record.outcome),
     ]
+    if record.reasons:
+        flat.append(("stormdb.reason", record.reasons[0]))
     operations = record.statistics.operations
     if len(operations) > 1:
         for name, figures in sorted(operations.items()):
@@ -31,6 +35,25 @@ def properties(record: RunRecord) -> list[Property]:
     if record.integrity is not None:
         flat.append(("stormdb.integrity", record.integrity))
     return flat
+
+
+def comparison_properties(record: ComparisonRecord) -> list[Property]:
+    """A comparison's verdict and figures; an infinite bound is ``-``."""
+    comparison = record.comparison
+    low, high = comparison.interval
+    return [
+        ("stormdb.verdict", "error" if record.broken else comparison.verdict),
+        ("stormdb.comparison", record.sentence),
+        ("stormdb.comparison.metric", record.claim.metric),
+        ("stormdb.comparison.ratio", _finite(comparison.ratio)),
+        ("stormdb.comparison.low", _finite(low)),
+        ("stormdb.comparison.high", _finite(high)),
+        ("stormdb.comparison.pairs", len(comparison.pairs)),
+    ]
+
+
+def _finite(value: float) -> float | str:
+    return round(value, 6) if math.isfinite(value) else "-"
 
 
 def _figures(prefix: str, figures: OperationStatistics) -> list[Property]:

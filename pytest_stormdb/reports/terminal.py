@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
 from ..measurement.scalability import FIT_FROM, Sweep
 from ..measurement.stats import OperationStatistics
-from ..record import RunRecord, SessionRecord
+from ..record import ComparisonRecord, RunRecord, SessionRecord
 from ..units import (
     format_count,
     format_duration,
@@ -62,6 +62,8 @@ def lines(record: SessionRecord) -> Iterator[Line]:
         yield from _table(run, max(width, len("operation")))
         yield from _judgement(run)
         yield Line("")
+    for comparison in record.comparisons:
+        yield from _comparison(comparison)
     for sweep in record.sweeps:
         yield from _curve(sweep)
     servers = []
@@ -70,6 +72,27 @@ def lines(record: SessionRecord) -> Iterator[Line]:
             servers.append(run.server)
     for server in servers:
         yield from _identity(server)
+
+
+def _comparison(record: ComparisonRecord) -> Iterator[Line]:
+    """Both arms as rows of a table, the verdict, and how it was come by."""
+    width = max(map(len, (*record.arms, "operation")))
+    workers = f"{record.plan.workers} worker{'s' * (record.plan.workers > 1)} each"
+    yield Line(f"{record.nodeid}  (comparison, {workers}, {record.elapsed_s:.1f} s)", "strong")
+    yield Line(_row(("arm", *_HEADER[1:]), width))
+    for arm, name in enumerate(record.arms):
+        yield Line(_row(_cells(name, record.figures(arm)), width))
+    comparison = record.comparison
+    tone: Tone = "doubtful" if comparison.verdict == "inconclusive" else "good"
+    if record.broken or comparison.verdict in ("slower", "not faster"):
+        tone = "bad"
+    yield Line(f"  {record.sentence}", tone)
+    disturbed = sum(not pair.is_clean for pair in comparison.pairs)
+    told = [f"{len(record.epochs)} epochs", f"blocks of {format_duration(record.block_s)}", f"seed {record.seed}"]
+    told += [f"{disturbed} pairs disturbed by others"] if disturbed else []
+    told += [f"changes of {format_ratio(comparison.detectable)} could be seen"] if comparison.detectable < 1e6 else []
+    yield Line(f"  {', '.join(told)}")
+    yield Line("")
 
 
 def _names(record: RunRecord) -> list[str]:
@@ -141,7 +164,8 @@ def _judgement(record: RunRecord) -> Iterator[Line]:
         tone: Tone = "doubtful"
         if verdict.ruling in ("pass", "fail"):
             tone = "good" if verdict.ruling == "pass" else "bad"
-        yield Line(f"  {_MARKS[verdict.ruling]:<6} {verdict.line}", tone)
+        moved = f" ({verdict.range})" if verdict.range else ""
+        yield Line(f"  {_MARKS[verdict.ruling]:<6} {verdict.line}{moved}", tone)
     for check in record.health:
         if not check.ok:
             at = "" if check.at_s is None else f" at {check.at_s:.1f} s"

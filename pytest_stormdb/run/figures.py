@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ..load.plan import LoadPlan
+from ..measurement.blocks import block_ns
 from ..measurement.recorder import Snapshot
 from ..measurement.stats import RunStatistics, statistics_of
 from ..record import StageResult
 from ..workers.collected import Collected
-from ..workers.flush import INTERVAL_NS
 
 
 def statistics_of_run(collected: Collected, plan: LoadPlan) -> RunStatistics:
@@ -32,5 +32,5 @@ def results_of_stages(collected: Collected, plan: LoadPlan) -> tuple[StageResult
 
 def _statistics(whole: Snapshot, intervals: Mapping[int, Snapshot], elapsed_ns: int, plan: LoadPlan) -> RunStatistics:
     return statistics_of(
-        whole, intervals, elapsed_s=elapsed_ns / 1e9, interval_s=INTERVAL_NS / 1e9, is_open=plan.is_open
+        whole, intervals, elapsed_s=elapsed_ns / 1e9, interval_s=block_ns(plan.duration_ns) / 1e9, is_open=plan.is_open
     )

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from ..database.connect import address, with_parameters
 from ..database.health import HealthCheck, HealthResult, Monitor, run_checks
+from ..database.processes import ServerProcesses
 from ..database.server import (
     ServerFacts,
     admin_connection,
@@ -18,25 +19,23 @@ from ..database.server import (
 from ..errors import ServerError
 from ..load.plan import LoadPlan
 from ..measurement.machine import MachineTime
-from ..measurement.recorder import SoFar, Tick
+from ..measurement.noise import NoiseWatch
+from ..measurement.recorder import Look, Progress, Tick
 from ..record import (
     RunRecord,
 )
 from ..telemetry.exporters import Exporters, Run
 from ..telemetry.logs import context
-from ..verdict.abort import Abort
-from ..verdict.threshold import (
-    Evidence,
-    Threshold,
-    judge,
-)
+from ..verdict.interim import Interim
+from ..verdict.judgement import Evidence, judge
+from ..verdict.threshold import Threshold
 from ..verdict.validity import assess_generator
 from ..workers.collected import Collected
 from ..workers.launcher import Launcher
 from ..workers.layout import CAN_FORK
 from ..workers.local import pick_launcher
 from ..workers.runtime import Job
-from ..workers.supervisor import Alongside, Supervisor
+from ..workers.supervisor import Alongside, Steering, Supervisor
 from ..workload.contract import Workload
 from .conclusion import conclude, explanation, interruption, log_conclusion
 from .figures import results_of_stages, statistics_of_run
@@ -62,24 +61,31 @@ def run(
     exporters: Exporters = NO_EXPORTERS,
     launcher: Callable[[Job], Launcher] = pick_launcher,
     screen: Screen | None = None,
+    longest_ns: int = 0,
 ) -> RunRecord:
-    """Run a workload against the server at ``dsn`` and say what happened. Raises ServerError before it starts."""
+    """Run a workload against the server at ``dsn`` and say what happened. Raises ServerError before it starts.
+
+    While a threshold is undecided, the run may go on beyond its plan until it has measured for ``longest_ns``.
+    """
     server = _server(dsn, plan, embedded=embedded)
     checks, checked = health
-    monitor, abort = Monitor(checks, dsn), Abort(plan, thresholds)
+    name = f"stormdb {secrets.token_hex(4)}"
+    monitor, watch = Monitor(checks, dsn), NoiseWatch(ServerProcesses([(dsn, name)]))
+    interim = Interim(plan, thresholds, lambda: watch.noise, longest_ns)
     _log.info("run started", extra=context(workload.name))
     before = MachineTime.now()
-    name = f"stormdb {secrets.token_hex(4)}"
-    job = Job(workload, plan, with_parameters(dsn, application_name=name), name, exporters.trace_every)
+    traced = exporters.trace_every
+    job = Job(workload, plan, with_parameters(dsn, application_name=name), name, traced, longest_ns=longest_ns)
     exported = Run(workload, plan, *address(dsn))
-    beside = _beside(monitor, abort, lambda: exporters.during(exported))
+    beside = _beside(monitor, interim, watch, lambda: exporters.during(exported))
     collected = _load(Supervisor(launcher(job), plan, beside, watch=watched(workload.nodeid, plan, screen)), dsn, name)
     stolen = MachineTime.now().stolen_since(before)
     results = (*checked, *monitor.results, *run_checks([check for check in checks if not check.advisory], dsn, "after"))
     statistics = statistics_of_run(collected, plan)
     validity = assess_generator(plan, statistics, collected.usage, stolen=stolen, dropped=collected.dropped)
-    verdicts = judge(thresholds, Evidence(statistics, collected.dropped, validity))
-    outcome, reasons = conclude(collected, statistics, verdicts, thresholds, results, abort.reason)
+    evidence = Evidence(statistics, collected.dropped, validity, watch.noise, collected.measured_from_ns)
+    verdicts = judge(thresholds, evidence)
+    outcome, reasons = conclude(collected, statistics, verdicts, thresholds, results, interim.reason)
     log_conclusion(workload, outcome, verdicts, results)
     return RunRecord(
         nodeid=workload.nodeid,
@@ -95,6 +101,8 @@ def run(
         stages=results_of_stages(collected, plan),
         verdicts=tuple(verdicts),
         validity=validity,
+        noise=watch.noise,
+        began_ns=collected.measured_from_ns,
         health=results,
         dropped=collected.dropped,
         lost=tuple(str(lost) for lost in collected.lost),
@@ -113,16 +121,24 @@ def _server(dsn: str, plan: LoadPlan, *, embedded: bool) -> ServerFacts:
         return describe(admin, embedded=embedded)
 
 
-def _beside(monitor: Monitor, abort: Abort, export: Callable[[], contextlib.AbstractContextManager[Tick]]) -> Alongside:
-    """Health checks, thresholds that may end the run, and exporters, from its start to its end."""
+def _beside(
+    monitor: Monitor, interim: Interim, watch: NoiseWatch, export: Callable[[], contextlib.AbstractContextManager[Tick]]
+) -> Alongside:
+    """Health checks, the watch for noise, thresholds that steer the run, and exporters, from its start to its end."""
 
     @contextlib.contextmanager
-    def beside(stop: Callable[[], None]) -> Iterator[Tick]:
-        with monitor.during(stop), export() as tell, abort.during(stop) as judge_so_far:
+    def beside(run: Steering) -> Iterator[Look]:
+        with (
+            monitor.during(run.stop),
+            watch.during() as look_around,
+            export() as tell,
+            interim.during(run.stop, run.extend) as judge_so_far,
+        ):
 
-            def tick(so_far: SoFar) -> None:
-                tell(so_far)
-                judge_so_far(so_far)
+            def tick(progress: Progress) -> None:
+                look_around()
+                tell(progress.so_far)
+                judge_so_far(progress)
 
             yield tick
 

@@ -1,16 +1,17 @@
-"""Thresholds: ``p99 < 20ms`` parsed once, judged once, with the numbers that decided."""
+"""Thresholds: ``p99 < 20ms`` parsed once, and the verdict on it, with the numbers that decided."""
 
 from __future__ import annotations
 
 import math
 import operator
 import re
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Literal
 
 from ..errors import PlanError
-from ..measurement.stats import OperationStatistics, RunStatistics
+from ..measurement.stats import LATENCY, quantile_of
 from ..units import (
     format_count,
     format_duration,
@@ -20,13 +21,15 @@ from ..units import (
     parse_rate_per_s,
     parse_ratio,
 )
-from .validity import Validity
 
 Ruling = Literal["pass", "fail", "inconclusive", "invalid"]
+Kind = Literal["latency", "throughput", "errors", "count", "own", "server"]
 
-_EXPRESSION = re.compile(r"\s*([\w.]+)\s*(<=|>=|==|<|>)\s*(\S.*?)\s*")
-_LATENCY = re.compile(r"(?:(service|lag)\.)?(min|mean|max|p\d{1,2}(?:\.\d+)?)")
+_TOKENS = re.compile(r"\s*(?P<metric>[^\s<>=]*)\s*(?P<comparison><=|>=|==|<|>)?\s*(?P<value>.*?)\s*", re.DOTALL)
 _COUNTS = ("retries", "dropped", "reconnects")
+_COSTS = tuple(f"server.{name}_per_op" for name in ("blocks", "rows", "wal_bytes", "temp_bytes"))
+_LATENCIES = ("min", "mean", "p50", "p90", "p95", "p99", "p99.9", "max")
+_KNOWN = (*_LATENCIES, "throughput", "errors", *_COUNTS, *_COSTS)
 _OPERATORS: Mapping[str, Callable[[float, float], bool]] = {
     "<": operator.lt,
     "<=": operator.le,
@@ -34,10 +37,8 @@ _OPERATORS: Mapping[str, Callable[[float, float], bool]] = {
     ">=": operator.ge,
     "==": operator.eq,
 }
-_METRICS = (
-    "min mean p50 p90 p95 p99 p99.9 max (also after 'service.' and 'lag.') throughput errors retries dropped"
-    " reconnects metrics.NAME"
-)
+_METRICS = f"{' '.join(_LATENCIES)} (also after 'service.' and 'lag.') {' '.join(_KNOWN[8:])} metrics.NAME"
+_FORM = "write it as METRIC OP VALUE, such as 'p99 < 20ms'"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,47 +54,101 @@ class Threshold:
 
     @classmethod
     def parse(cls, expression: str, *, operation: str | None = None, abort: bool = False) -> Threshold:
-        """``METRIC OP VALUE`` such as ``p99 < 20ms``. Raises PlanError naming what is wrong with it."""
-        match = _EXPRESSION.fullmatch(expression) if isinstance(expression, str) else None
+        """``METRIC OP VALUE`` such as ``p99 < 20ms``. Raises PlanError that points at what is wrong with it."""
+        match = _TOKENS.fullmatch(expression) if isinstance(expression, str) else None
         if match is None:
-            raise PlanError(f"threshold {expression!r}: write it as METRIC OP VALUE, such as 'p99 < 20ms'")
-        metric, comparison, value = match.groups()
+            raise PlanError(f"threshold {expression!r}: {_FORM}")
+        metric, comparison, value = match["metric"], match["comparison"], match["value"]
+        if not metric or (not comparison and not value):
+            raise _refusal(expression, len(expression.rstrip()) if metric else 0, _FORM)
+        kind = _kind_of(metric)
+        if kind is None:
+            raise _refusal(expression, match.start("metric"), _unknown(metric))
+        if not comparison or not value:
+            at = match.start("value") if not comparison else len(expression.rstrip())
+            raise _refusal(expression, at, f"{_FORM}; {'a value' if comparison else 'one of < <= > >= =='} is missing")
         try:
-            limit = _parse_limit(metric, value)
+            limit = _parse_limit(kind, metric, value)
         except PlanError as error:
-            raise PlanError(f"threshold {expression!r}: {error}") from None
+            raise _refusal(expression, match.start("value"), str(error)) from None
         return cls(f"{metric} {comparison} {value}", metric, comparison, limit, operation, abort)
 
     @property
-    def percentile(self) -> float | None:
-        """The percentile of a latency that it is about, from 0 to 100; None for any other figure."""
-        latency = _LATENCY.fullmatch(self.metric)
-        return float(latency[2][1:]) if latency is not None and latency[2][0] == "p" else None
+    def kind(self) -> Kind:
+        """What sort of figure it is about."""
+        kind = _kind_of(self.metric)
+        assert kind is not None, "parse refused it"
+        return kind
+
+    @property
+    def of(self) -> str:
+        """Of a latency: ``response``, ``service`` or ``lag``."""
+        head, dot, _ = self.metric.partition(".")
+        return head if dot and head in ("service", "lag") else "response"
+
+    @property
+    def quantile(self) -> float | None:
+        """Of a latency: the share of calls that it bounds, 0.99 of ``p99``, 1 of ``max``; None of a mean."""
+        return quantile_of(self.metric)
+
+    @property
+    def is_upper(self) -> bool:
+        """Whether it bounds from above."""
+        return self.comparison in ("<", "<=")
+
+    @property
+    def is_lower(self) -> bool:
+        """Whether it bounds from below."""
+        return self.comparison in (">", ">=")
 
     def holds(self, estimate: float) -> bool:
         return _OPERATORS[self.comparison](estimate, self.limit)
 
     def shown(self, value: float) -> str:
         """A value of this threshold's metric, for people."""
-        if _LATENCY.fullmatch(self.metric):
+        if self.kind == "latency":
             return format_duration(value)
-        if self.metric == "throughput":
+        if self.kind == "throughput":
             unit = self.expression[-1]
             return format_rate(value, unit if unit in "mh" else "s")
-        if self.metric == "errors":
+        if self.kind == "errors":
             return format_ratio(value)
         return format_count(int(value)) if float(value).is_integer() else f"{value:.4g}"
 
 
-def _parse_limit(metric: str, value: str) -> float:
-    if _LATENCY.fullmatch(metric):
-        return parse_duration_ns(value, metric) / 1e9
+def _kind_of(metric: str) -> Kind | None:
+    if LATENCY.fullmatch(metric):
+        return "latency"
     if metric == "throughput":
-        return parse_rate_per_s(_number_or(value), metric)
+        return "throughput"
     if metric == "errors":
+        return "errors"
+    if metric in _COSTS:
+        return "server"
+    if re.fullmatch(r"metrics\.[\w.]+", metric):
+        return "own"
+    return "count" if metric in _COUNTS else None
+
+
+def _unknown(metric: str) -> str:
+    near = get_close_matches(metric, _KNOWN, 1, 0.75)
+    hint = f"did you mean {near[0]!r}?" if near else f"known are {_METRICS}"
+    return f"unknown metric {metric!r}; {hint}"
+
+
+def _refusal(expression: str, at: int, why: str) -> PlanError:
+    """What is wrong, and a line that points at the character where it is."""
+    shown = expression.replace("\n", " ").replace("\t", " ")
+    return PlanError(f"threshold {expression!r}: {why}\n  {shown}\n  {' ' * at}^")
+
+
+def _parse_limit(kind: Kind, metric: str, value: str) -> float:
+    if kind == "latency":
+        return parse_duration_ns(value, metric) / 1e9
+    if kind == "throughput":
+        return parse_rate_per_s(_number_or(value), metric)
+    if kind == "errors":
         return parse_ratio(value, metric)
-    if metric not in _COUNTS and not re.match(r"metrics\..", metric):
-        raise PlanError(f"unknown metric {metric!r}; known are {_METRICS}")
     number = _number_or(value)
     if isinstance(number, str):
         raise PlanError(f"{metric}: {value!r} is not a number")
@@ -110,7 +165,11 @@ def _number_or(value: str) -> float | str:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What became of a threshold. ``low`` and ``high`` bound the estimate where an interval is known."""
+    """What became of a threshold.
+
+    ``low`` and ``high`` are the least and the greatest value over ten parts of the run: how much it moved while it was
+    measured, and no statement about any other run. None where there were too few samples.
+    """
 
     threshold: Threshold
     ruling: Ruling
@@ -128,54 +187,9 @@ class Verdict:
             measured = f"measured {self.threshold.shown(self.estimate)}" + (f" ({self.reason})" if self.reason else "")
         return f"{self.threshold.expression}{where}: {measured}"
 
-
-@dataclass(frozen=True, slots=True)
-class Evidence:
-    """What thresholds are judged by."""
-
-    statistics: RunStatistics
-    dropped: int = 0
-    validity: Validity = field(default_factory=Validity)
-
-
-def judge(thresholds: Iterable[Threshold], evidence: Evidence) -> list[Verdict]:
-    """A verdict for each threshold. What a troubled generator made fail is ``invalid``, never a failure."""
-    return [_judge(threshold, evidence) for threshold in thresholds]
-
-
-def _judge(threshold: Threshold, evidence: Evidence) -> Verdict:
-    operations = evidence.statistics.operations
-    if threshold.operation is not None and threshold.operation not in operations:
-        known = ", ".join(sorted(operations)) or "none"
-        return Verdict(threshold, "fail", None, reason=f"no operation {threshold.operation!r} ran; there were: {known}")
-    estimate = _estimate(threshold, evidence)
-    if estimate is None or math.isnan(estimate):
-        return Verdict(threshold, "fail", None, reason="nothing was measured")
-    if threshold.holds(estimate):
-        return Verdict(threshold, "pass", estimate)
-    if not evidence.validity.valid and threshold.metric != "errors":
-        return Verdict(threshold, "invalid", estimate, reason=evidence.validity.reasons[0])
-    return Verdict(threshold, "fail", estimate)
-
-
-def _estimate(threshold: Threshold, evidence: Evidence) -> float | None:
-    statistics = evidence.statistics
-    figures = statistics.total if threshold.operation is None else statistics.operations[threshold.operation]
-    metric = threshold.metric
-    if match := _LATENCY.fullmatch(metric):
-        return _latency(figures, match[1] or "response", match[2])
-    if metric.startswith("metrics."):
-        own = statistics.metrics.get(metric.removeprefix("metrics."))
-        return None if own is None else own.value
-    return {
-        "throughput": figures.throughput_per_s,
-        "errors": figures.error_ratio,
-        "retries": figures.tally.retries,
-        "dropped": evidence.dropped,
-        "reconnects": statistics.reconnects,
-    }[metric]
-
-
-def _latency(figures: OperationStatistics, kind: str, name: str) -> float:
-    latency = {"response": figures.response, "service": figures.service, "lag": figures.lag}[kind]
-    return latency.percentile(float(name[1:])) if name[0] == "p" else float(getattr(latency, name))
+    @property
+    def range(self) -> str:
+        """How far the value moved over ten parts of the run, for people; empty where that is not known."""
+        if self.low is None or self.high is None:
+            return ""
+        return f"{self.threshold.shown(self.low)} to {self.threshold.shown(self.high)} over ten parts of the run"

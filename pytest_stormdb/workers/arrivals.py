@@ -16,7 +16,8 @@ from io import FileIO
 from itertools import chain, islice, takewhile
 from typing import Protocol
 
-from ..load.pacing import Schedule, make_schedule
+from ..load.alternation import Alternation
+from ..load.pacing import Schedule, alternating_starts_ns, make_schedule
 from ..load.plan import LoadPlan
 from .layout import CAN_FORK
 
@@ -58,10 +59,12 @@ class ArrivalQueue(Protocol):
         """Give everything back."""
 
 
-def make_arrivals(plan: LoadPlan, *, between_processes: bool = CAN_FORK) -> ArrivalQueue:
-    """The queue of an open plan."""
+def make_arrivals(
+    plan: LoadPlan, *, between_processes: bool = CAN_FORK, alternation: Alternation | None = None, arm: int = 0
+) -> ArrivalQueue:
+    """The queue of an open plan; that of one arm, where arms take turns."""
     schedule = make_schedule(plan)
-    starts = schedule.starts_ns()
+    starts = schedule.starts_ns() if alternation is None else alternating_starts_ns(plan, alternation, arm)
     if plan.iterations is not None:
         starts = _until_measured(starts, plan.warmup_ns, plan.iterations * plan.workers)
     return PipedArrivalQueue(schedule, starts) if between_processes else LocalArrivalQueue(schedule, starts)

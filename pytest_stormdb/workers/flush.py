@@ -17,15 +17,17 @@ from bisect import bisect
 from collections.abc import Callable
 from weakref import WeakSet
 
+from ..load.alternation import Alternation
 from ..load.pacing import stage_starts_ns
 from ..load.plan import LoadPlan
+from ..measurement.blocks import block_ns
 from ..measurement.histogram import Histogram
 from ..measurement.recorder import Recorder, Snapshot
 from ..workload.contract import Worker
 from .messages import IntervalCounts, Message
 
 INTERVAL_NS = 1_000_000_000
-"""What a killed worker can lose at most, and the step of the timeline."""
+"""What a killed worker can lose at most."""
 
 MANY = 2_000
 """So many samples are worth putting away: it takes half a millisecond."""
@@ -39,10 +41,20 @@ class Flush:
 
     ``boundary_ns`` is where the present interval or stage ends, ``send_ns`` when to send at the latest, ``due_ns`` the
     earlier of both. ``calls`` and ``called_ns`` count the measured calls sent and the time within them, ``wake_lag``
-    how late an idle worker came to its arrivals (to be appended to ``wake_lags_ns``).
+    how late an idle worker came to its arrivals (to be appended to ``wake_lags_ns``). Where arms take turns, the
+    intervals are their blocks, and ``on_block`` is called when one begins, with its number.
     """
 
-    def __init__(self, *, worker: Worker, plan: LoadPlan, recorder: Recorder, send: Callable[[Message], None]) -> None:
+    def __init__(
+        self,
+        *,
+        worker: Worker,
+        plan: LoadPlan,
+        recorder: Recorder,
+        send: Callable[[Message], None],
+        alternation: Alternation | None = None,
+        on_block: Callable[[int], None] | None = None,
+    ) -> None:
         self.calls = 0
         self.called_ns = 0
         self.wake_lag = Histogram()
@@ -52,7 +64,10 @@ class Flush:
         self._plan = plan
         self._recorder = recorder
         self._send = send
-        self._interval = self._stage = -1
+        self._interval = self._stage = self._block = -1
+        self._block_ns = block_ns(plan.duration_ns)
+        self._alternation = alternation
+        self._on_block = on_block
         self._pid = os.getpid()
         _living.add(self)
 
@@ -110,10 +125,21 @@ class Flush:
         self.due_ns = min(self.boundary_ns, self.send_ns)
 
     def _enter_interval_at(self, at_ns: int) -> None:
-        self._interval = (at_ns - self.measured_from_ns) // INTERVAL_NS
+        if self._alternation is not None:
+            self._enter_phase_at(at_ns - self.measured_from_ns, self._alternation)
+            return
+        self._interval = (at_ns - self.measured_from_ns) // self._block_ns
         self._stage = bisect(self._stage_starts_ns, at_ns) - 1
         later = [start for start in self._stage_starts_ns if start > at_ns]
-        self.boundary_ns = min(self.measured_from_ns + (self._interval + 1) * INTERVAL_NS, *later[:1] or [_NEVER_NS])
+        self.boundary_ns = min(self.measured_from_ns + (self._interval + 1) * self._block_ns, *later[:1] or [_NEVER_NS])
+
+    def _enter_phase_at(self, offset_ns: int, alternation: Alternation) -> None:
+        self._interval, until_ns = alternation.phase_at(offset_ns)
+        self.boundary_ns = self.measured_from_ns + until_ns
+        block = offset_ns // alternation.block_ns
+        if block != self._block and self._on_block is not None:
+            self._on_block(block)
+        self._block = block
 
     def _emit(self) -> None:
         """Send what was recorded, or, as a sign of life, nothing: what belongs to the warm-up is dropped here."""

@@ -7,7 +7,8 @@ else makes the same messages itself, in this order:
 
 1. ``Ready`` for each worker id, or ``Broken`` with what is wrong;
 2. after ``start``: ``IntervalCounts``, at least once a second as a sign of life (an empty ``Snapshot`` will do), in
-   intervals of a second counted from the end of the warm-up, negative ones being dropped;
+   intervals as long as ``measurement.blocks.block_ns`` says for the plan's duration, counted from the end of the
+   warm-up, negative ones being dropped (where arms take turns, in ``load.alternation``'s blocks);
 3. ``WorkerDone`` for each worker, with the time since the start by its own clock;
 4. ``GroupDone``, and then nothing: ``receive`` gives None for the group.
 
@@ -56,6 +57,9 @@ class Launcher(Protocol):
 
     def start(self, delay_ns: int) -> None:
         """All are ready: let all of them start together, ``delay_ns`` from now."""
+
+    def extend(self, duration_ns: int) -> None:
+        """Measure for so long in all, which is longer than planned; said well before the present end."""
 
     def dismiss(self) -> None:
         """There will be no start: let the groups tear down what they have set up."""

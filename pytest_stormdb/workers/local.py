@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import gc
 import pickle
 import threading
@@ -68,10 +69,12 @@ class PipedLauncher(ABC):
     They share the machine, so the start is said to them as an instant of its monotonic clock.
     """
 
+    _between_processes: bool
+
     def __init__(self, job: Job, arrivals: ArrivalQueue | None = None) -> None:
         self._job = job
         if arrivals is None and job.plan.is_open:
-            arrivals = self._make_arrivals(job.plan)
+            arrivals = _make_arrivals(job, between_processes=self._between_processes)
         self._control = Control(Deadline(), arrivals)
         self._groups: list[PipedGroup] = []
 
@@ -89,7 +92,11 @@ class PipedLauncher(ABC):
 
     def start(self, delay_ns: int) -> None:
         self._feed()
-        self._tell(Start(_timed(self._control, self._job.plan, delay_ns)))
+        self._start_ns = _timed(self._control, self._job.plan, delay_ns)
+        self._tell(Start(self._start_ns))
+
+    def extend(self, duration_ns: int) -> None:
+        self._control.deadline.set(self._start_ns + self._job.plan.warmup_ns + duration_ns)
 
     def dismiss(self) -> None:
         self._tell(None)
@@ -116,10 +123,6 @@ class PipedLauncher(ABC):
     def _begin(self, ids: Sequence[int]) -> PipedGroup:
         """Start one group."""
 
-    @abstractmethod
-    def _make_arrivals(self, plan: LoadPlan) -> ArrivalQueue:
-        """The queue of an open plan."""
-
     def _feed(self) -> None:
         if self._control.arrivals is not None:
             self._control.arrivals.feed()
@@ -133,6 +136,8 @@ class PipedLauncher(ABC):
 class ForkLauncher(PipedLauncher):
     """Workers in forked processes."""
 
+    _between_processes = True
+
     def launch(self) -> Sequence[PipedGroup]:
         with _frozen_heap():
             return super().launch()
@@ -145,12 +150,11 @@ class ForkLauncher(PipedLauncher):
         pid, connection = fork_group(self._job, self._control, ids, siblings)
         return PipedGroup(ids, connection, pid)
 
-    def _make_arrivals(self, plan: LoadPlan) -> ArrivalQueue:
-        return make_arrivals(plan, between_processes=True)
-
 
 class ThreadLauncher(PipedLauncher):
     """All workers in one group of threads (or tasks in one thread) of this process."""
+
+    _between_processes = False
 
     def _layout(self) -> Sequence[Sequence[int]]:
         return [range(self._job.plan.workers)]
@@ -166,9 +170,6 @@ class ThreadLauncher(PipedLauncher):
         threading.Thread(target=live, daemon=True).start()
         return PipedGroup(ids, ours)
 
-    def _make_arrivals(self, plan: LoadPlan) -> ArrivalQueue:
-        return make_arrivals(plan, between_processes=False)
-
 
 class InlineLauncher:
     """All workers in the calling thread (beyond one, in threads or tasks beside it), which runs them within ``start``.
@@ -179,7 +180,7 @@ class InlineLauncher:
     def __init__(self, job: Job, clock: Clock = SYSTEM_CLOCK) -> None:
         self.ids = range(job.plan.workers)
         self._job = job
-        arrivals = make_arrivals(job.plan, between_processes=False) if job.plan.is_open else None
+        arrivals = _make_arrivals(job, between_processes=False) if job.plan.is_open else None
         self._control = Control(Deadline(), arrivals, clock)
         self._messages: deque[Message | None] = deque()
         self._runner = contextlib.ExitStack()
@@ -200,6 +201,9 @@ class InlineLauncher:
             self._run(self._group.run(_timed(self._control, self._job.plan, delay_ns)))
         finally:
             self.dismiss()
+
+    def extend(self, duration_ns: int) -> None:
+        """Too late: the run is over when ``start`` returns."""
 
     def dismiss(self) -> None:
         self._run(self._group.tear_down())
@@ -223,6 +227,14 @@ class InlineLauncher:
 
     def end(self, patience_s: float) -> str:
         return "ended"
+
+
+def _make_arrivals(job: Job, *, between_processes: bool) -> ArrivalQueue:
+    """The queue of an open plan, with arrivals for as long as the run may last."""
+    plan = job.plan
+    if plan.duration_ns is not None and not plan.stages:
+        plan = dataclasses.replace(plan, duration_ns=max(plan.duration_ns, job.longest_ns))
+    return make_arrivals(plan, between_processes=between_processes, alternation=job.alternation, arm=job.arm)
 
 
 def _timed(control: Control, plan: LoadPlan, delay_ns: int) -> int:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from ..database.connection import NoConnection, WorkerConnection
 from ..errors import StormDBError, WorkloadError
+from ..load.alternation import Alternation
 from ..load.pacing import spin_ns
 from ..load.plan import LoadPlan
 from ..measurement.clock import SYSTEM_CLOCK, Clock
@@ -28,9 +29,10 @@ from .turns import Turns
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What all workers of a run work on, wherever they are. ``name`` is what their connections are called.
+    """What all workers of a run work on, wherever they are; those of one ``arm``, where arms take turns.
 
-    Of ``trace_every`` iterations of each one is traced; 0 for none.
+    ``name`` is what their connections are called. Of ``trace_every`` iterations of each one is traced; 0 for none.
+    ``longest_ns`` is how long they may have to measure, if that may be longer than planned.
     """
 
     workload: Workload
@@ -38,6 +40,9 @@ class Job:
     dsn: str
     name: str
     trace_every: int = 0
+    alternation: Alternation | None = None
+    arm: int = 0
+    longest_ns: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +69,18 @@ class WorkerRuntime:
     ) -> None:
         plan, clock = job.plan, control.clock
         recorder = Recorder(Tracer(job.trace_every) if job.trace_every else None)
-        draws = random.Random(f"plan:{plan.seed}:{worker_id}")
+        draws = self._draws = random.Random(f"plan:{plan.seed}:{worker_id}")
         self.worker = _make_worker(job, worker_id, recorder)
         self.lifecycle = Lifecycle()
         self.scheduling = SchedulerUsage()
-        self.flush = Flush(worker=self.worker, plan=plan, recorder=recorder, send=send)
+        self.flush = Flush(
+            worker=self.worker,
+            plan=plan,
+            recorder=recorder,
+            send=send,
+            alternation=job.alternation,
+            on_block=self._draw_anew,
+        )
         self.turns = Turns(
             worker=self.worker,
             plan=plan,
@@ -77,6 +89,8 @@ class WorkerRuntime:
             arrivals=control.arrivals,
             draws=draws,
             clock=clock,
+            alternation=job.alternation,
+            arm=job.arm,
         )
         self.connection = connection or self._make_connection(job, clock)
         self.loop = Loop(
@@ -95,6 +109,13 @@ class WorkerRuntime:
         self._workload = job.workload
         self._send = send
         self._clock = clock
+        self._seed = plan.seed
+
+    def _draw_anew(self, block: int) -> None:
+        """In both blocks of a pair, this worker's counterparts in the arms draw the same."""
+        pair = block // 2
+        self.worker.rng.seed(f"{self._seed}:{self.worker.id}:{pair}")
+        self._draws.seed(f"plan:{self._seed}:{self.worker.id}:{pair}")
 
     def _make_connection(self, job: Job, clock: Clock) -> NoConnection:
         if not job.plan.connect:

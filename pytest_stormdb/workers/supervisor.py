@@ -7,11 +7,12 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from ..errors import WorkerLost
 from ..load.plan import LoadPlan
 from ..measurement.clock import SYSTEM_CLOCK, Clock
-from ..measurement.recorder import Tick
+from ..measurement.recorder import Look
 from .collected import Collected
 from .forwarding import replay
 from .launcher import Launcher, WorkerGroup
@@ -31,8 +32,18 @@ _HEAD_START_NS = 20_000_000
 _HEAD_START_PER_WORKER_NS = 2_000_000
 
 
-Alongside = Callable[[Callable[[], None]], contextlib.AbstractContextManager[Tick]]
-"""What goes on beside a run, from its start to its end: it is given the way to stop the run, and gives its tick."""
+class Steering(Protocol):
+    """The way to end a run early, or later."""
+
+    def stop(self) -> None:
+        """Let no iteration start any more; those in flight are awaited."""
+
+    def extend(self, duration_ns: int) -> None:
+        """Measure for so long in all."""
+
+
+Alongside = Callable[[Steering], contextlib.AbstractContextManager[Look]]
+"""What goes on beside a run, from its start to its end: it is given the way to steer the run, and gives its tick."""
 
 
 @dataclass(slots=True)
@@ -71,10 +82,11 @@ class Supervisor:
         self._alongside = alongside
         self._watch = watch
         self._clock = clock
-        self._tick: Tick = lambda so_far: None
+        self._tick: Look = lambda progress: None
         self._supervised: dict[WorkerGroup, _Supervised] = {}
         self._looked_ns = 0
         self._measured_from_ns: int | None = None
+        self._duration_ns = plan.duration_ns
         self._elapsed_ns = 0
         self._collected = Collected(by_stage=bool(plan.stages))
 
@@ -85,7 +97,7 @@ class Supervisor:
                 self._launch()
                 self._collect(_READY_NS, self._is_decided)
                 if self._all_ready():
-                    with self._alongside(self.stop) as self._tick:
+                    with self._alongside(self) as self._tick:
                         self._start()
                         self._collect(self._plan.timeout_ns + _SILENCE_NS)
                 else:
@@ -101,6 +113,11 @@ class Supervisor:
         if self._collected.stopped_ns is None:
             self._collected.stopped_ns = self._clock.now_ns()
         self._launcher.stop()
+
+    def extend(self, duration_ns: int) -> None:
+        """Measure for so long in all; a run that was stopped stays so."""
+        self._duration_ns = duration_ns
+        self._launcher.extend(duration_ns)
 
     # -- start -------------------------------------------------------------------------------------------------
 
@@ -145,7 +162,7 @@ class Supervisor:
                 self._looked_ns = self._clock.now_ns()
                 for each in self._supervised.values():
                     self._look_after(each, silence_ns)
-                self._tick(self._collected.so_far)
+                self._tick(self._collected)
                 self._watch(self._collected)
 
     def _look_after(self, each: _Supervised, silence_ns: int) -> None:
@@ -210,9 +227,9 @@ class Supervisor:
         collected, plan, from_ns = self._collected, self._plan, self._measured_from_ns
         if from_ns is None:
             return
-        planned_ns = plan.duration_ns or 0
+        planned_ns = self._duration_ns or 0
         if collected.stopped_ns is not None and (
-            plan.duration_ns is None or collected.stopped_ns - from_ns < planned_ns
+            self._duration_ns is None or collected.stopped_ns - from_ns < planned_ns
         ):
             planned_ns = collected.stopped_ns - from_ns
         elapsed_ns = self._elapsed_ns - plan.warmup_ns if self._elapsed_ns else self._clock.now_ns() - from_ns

@@ -8,8 +8,9 @@ the instant until which iterations may follow each other, ``most`` of them.
 from __future__ import annotations
 
 import random
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 
+from ..load.alternation import Alternation
 from ..load.pacing import active_windows_ns
 from ..load.plan import LoadPlan
 from ..measurement.clock import Clock
@@ -36,6 +37,8 @@ class Turns:
         arrivals: ArrivalQueue | None,
         draws: random.Random,
         clock: Clock,
+        alternation: Alternation | None = None,
+        arm: int = 0,
     ) -> None:
         self.is_waiting = True
         self.most = 1
@@ -48,6 +51,10 @@ class Turns:
         self._arrivals = arrivals
         self._draws = draws
         self._now_ns = clock.now_ns
+        self._alternation = alternation
+        self._arm = arm
+        # one that waits for its block must not wake while the other arm is measured
+        self._slice_ns = _WAIT_SLICE_NS if alternation is None else alternation.block_ns
 
     def turns(self, start_ns: int) -> Generator[int, None, None]:
         """This worker's turns; negative: wait until then, and ask again."""
@@ -88,7 +95,7 @@ class Turns:
         words, flush, now_ns, worker = self.deadline.words, self._flush, self._now_ns, self._worker
         low_ns, high_ns = self._plan.think_time_ns
         left = self._plan.iterations
-        for from_ns, to_ns in active_windows_ns(self._plan, worker.id):
+        for from_ns, to_ns in self._windows_ns():
             yield from self._wait(self._start_ns + from_ns)
             end_ns = self._start_ns + to_ns
             while (now := now_ns()) < words[DEADLINE] and now < end_ns:
@@ -107,6 +114,12 @@ class Turns:
                     pause_ns += self._draws.randint(low_ns, high_ns)
                 if pause_ns:
                     yield from self._pause(pause_ns)
+
+    def _windows_ns(self) -> Iterable[tuple[int, float]]:
+        """When this worker of a closed loop runs, from the start."""
+        if self._alternation is not None:
+            return ((turn.from_ns, turn.to_ns) for turn in self._alternation.turns_of(self._arm))
+        return active_windows_ns(self._plan, self._worker.id)
 
     def _open_turns(self, arrivals: ArrivalQueue) -> Generator[int, None, None]:
         words, flush, now_ns = self.deadline.words, self._flush, self._now_ns
@@ -154,6 +167,6 @@ class Turns:
         while (now := self._now_ns()) < until_ns and not self.deadline.stopped:
             if now >= self._flush.send_ns or self._flush.has_time_until(until_ns, now):
                 self._flush.flush(min(now, until_ns), now)
-            yield -min(until_ns, now + _WAIT_SLICE_NS)
+            yield -min(until_ns, now + self._slice_ns)
         self._waited_ns += max(0, self._now_ns() - max(from_ns, self._flush.measured_from_ns))
         self.is_waiting = False

@@ -54,9 +54,9 @@ def test_few_points_claim_no_law(suite: Suite) -> None:
 def test_a_threshold_missed_in_a_sweep_says_where(suite: Suite) -> None:
     """The first line of the failure names the worker count at which the threshold was missed."""
     suite.write(SLEEPER)
-    result = suite.run("--stormdb-sweep=1,2", "--stormdb-iterations=5", "--stormdb-slo", "p50 < 1ms")
+    result = suite.run("--stormdb-sweep=1,2", "--stormdb-iterations=5", "--stormdb-slo", "p50 < 100us")
     result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["at 1 workers: p50 < 1ms: measured * ms"])
+    result.stdout.fnmatch_lines(["at 1 workers: p50 < 100us: measured * ms"])
 
 
 def test_a_sweep_over_stages_of_workers_is_refused(suite: Suite) -> None:

@@ -30,6 +30,7 @@ PROMISED: Mapping[str, Any] = {
     "health": list,
     "metrics": dict,
     "server_activity": dict,
+    "noise": {"sees_machine", "sees_server", "windows"},
     "validity": {"valid", "findings"},
 }
 
@@ -41,7 +42,7 @@ def reread(value: Any) -> Any:
 def test_a_document_has_the_promised_keys() -> None:
     """Format, creation, environment, server and runs; each run with every promised part and figure."""
     whole = reread(document(SessionRecord((rich_record(), plain_record()))))
-    assert set(whole) == {"format", "created", "environment", "server", "runs", "sweeps"}
+    assert set(whole) == {"format", "created", "environment", "server", "runs", "sweeps", "comparisons"}
     assert whole["format"] == "stormdb-run/1"
     assert datetime.datetime.fromisoformat(whole["created"]).tzinfo is not None
     assert whole["server"] == {"version": "18.4", "embedded": True, "settings": dict(SERVER.settings)}

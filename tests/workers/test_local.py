@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 
 from pytest_stormdb.load.plan import make_plan
+from pytest_stormdb.measurement.recorder import Look
 from pytest_stormdb.workers.launcher import Launcher
 from pytest_stormdb.workers.local import ForkLauncher, InlineLauncher, ThreadLauncher
 from pytest_stormdb.workers.runtime import Job
-from pytest_stormdb.workers.supervisor import Supervisor
+from pytest_stormdb.workers.supervisor import Steering, Supervisor
 from pytest_stormdb.workload.contract import Operation, Workload
 
 from ..clock import ManualClock
@@ -64,15 +65,15 @@ def nowhere(job: Job) -> Job:
 
 
 def test_a_minute_passes_in_no_time() -> None:
-    """Inline, with a clock moved by hand, a whole run of a minute is 600 iterations of 100 ms, to the nanosecond."""
+    """Inline, by a clock moved by hand, a run of a minute is 600 iterations of 100 ms to the nanosecond, in blocks."""
     clock = ManualClock()
 
     def works(worker: Any) -> None:
         clock.advance(100 * MS)
 
     @contextlib.contextmanager
-    def alone(stop: Callable[[], None]) -> Iterator[Any]:
-        yield lambda so_far: None
+    def alone(run: Steering) -> Iterator[Look]:
+        yield lambda progress: None
 
     workload = Workload(name="minute", nodeid="minute", operations=(Operation("works", works),))
     plan = make_plan(("test", {"workers": 1, "duration": "60s", "warmup": "1s", "connect": False}))
@@ -81,4 +82,4 @@ def test_a_minute_passes_in_no_time() -> None:
     collected = Supervisor(InlineLauncher(job, clock), plan, alone, clock).run()
     assert time.monotonic() - began_s < 30
     assert (collected.whole.total().count, collected.elapsed_ns) == (600, 60 * SECOND)
-    assert [collected.intervals[second].total().count for second in range(60)] == [10] * 60
+    assert [collected.intervals[block].total().count for block in range(120)] == [5] * 120

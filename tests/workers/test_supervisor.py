@@ -9,11 +9,11 @@ from typing import Any
 
 from pytest_stormdb.errors import ServerError, WorkerLost
 from pytest_stormdb.load.plan import make_plan
-from pytest_stormdb.measurement.recorder import Snapshot, Tally
+from pytest_stormdb.measurement.recorder import Look, Progress, Snapshot, Tally
 from pytest_stormdb.measurement.usage import GroupUsage
 from pytest_stormdb.workers.collected import Collected
 from pytest_stormdb.workers.messages import Broken, GroupDone, IntervalCounts, Message, Ready, WorkerDone
-from pytest_stormdb.workers.supervisor import Supervisor
+from pytest_stormdb.workers.supervisor import Steering, Supervisor
 
 from ..clock import ManualClock
 from .unit import MS, SECOND
@@ -68,6 +68,9 @@ class PlayedLauncher:
     def start(self, delay_ns: int) -> None:
         self.notes.append(f"start in {delay_ns // MS} ms")
 
+    def extend(self, duration_ns: int) -> None:
+        self.notes.append(f"extend to {duration_ns // MS} ms")
+
     def dismiss(self) -> None:
         self.notes.append("dismiss")
 
@@ -83,9 +86,9 @@ class PlayedLauncher:
 
 
 @contextlib.contextmanager
-def alone(stop: Callable[[], None]) -> Iterator[Any]:
+def alone(run: Steering) -> Iterator[Look]:
     """Nothing goes on beside the run."""
-    yield lambda so_far: None
+    yield lambda progress: None
 
 
 def supervise(launcher: PlayedLauncher, **options: Any) -> Collected:
@@ -194,7 +197,7 @@ def test_a_launcher_is_closed_whatever_happens() -> None:
     launcher = PlayedLauncher(PlayedGroup([0], whole(0)))
 
     @contextlib.contextmanager
-    def failing(stop: Callable[[], None]) -> Iterator[Any]:
+    def failing(run: Steering) -> Iterator[Look]:
         raise ServerError("cannot watch")
         yield
 
@@ -202,3 +205,26 @@ def test_a_launcher_is_closed_whatever_happens() -> None:
     with contextlib.suppress(ServerError):
         Supervisor(launcher, plan, failing, launcher.clock).run()
     assert launcher.notes == ["close"]
+
+
+def test_a_run_may_be_extended() -> None:
+    """What is beside the run may let it go on: the launcher is told, and the run counts as long as that."""
+    launcher = PlayedLauncher(PlayedGroup([0], whole(0, until_ns=2 * SECOND)))
+
+    @contextlib.contextmanager
+    def extending(run: Steering) -> Iterator[Look]:
+        said = False
+
+        def tick(progress: Progress) -> None:
+            nonlocal said
+            if not said:
+                said = True
+                run.extend(5 * SECOND)
+
+        yield tick
+
+    plan = make_plan(("test", {"workers": 1, "duration": "1s"}))
+    collected = Supervisor(launcher, plan, extending, launcher.clock).run()
+    assert launcher.notes == ["start in 20 ms", "extend to 5000 ms", "close"]
+    assert collected.elapsed_ns == 5 * SECOND
+    assert collected.measured_from_ns > 0

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from pytest_stormdb.load.alternation import Alternation
 from pytest_stormdb.workers.arrivals import NOT_YET
 
 from .unit import MS, SECOND, FixedArrivals, Unit
@@ -36,10 +37,52 @@ def test_a_closed_loop_calls_until_the_deadline() -> None:
     assert unit.clock.slept_ns == [20 * MS]
 
 
-def test_warm_up_is_left_out_and_intervals_are_whole_seconds() -> None:
-    """Of 2.5 s after half a second of warm-up, each interval holds the iterations meant to start in it."""
+def test_warm_up_is_left_out_and_intervals_are_blocks() -> None:
+    """Of 2.5 s after half a second of warm-up, each block of 0.1 s holds the iterations meant to start in it."""
     found = made(20 * MS, warmup="500ms", duration="2500ms").run()
-    assert {index: snapshot.total().count for index, snapshot in found.intervals.items()} == {0: 50, 1: 50, 2: 25}
+    assert {index: snapshot.total().count for index, snapshot in found.intervals.items()} == dict.fromkeys(range(25), 5)
+
+
+@pytest.mark.parametrize("arm", [0, 1])
+def test_an_arm_calls_in_its_own_blocks_only(arm: int) -> None:
+    """Of five pairs of 0.25 s, the arm's own blocks hold their iterations but for the first 50 ms; no other does."""
+    epoch = Alternation(250 * MS, 5, 3)
+    unit = made(10 * MS, alternation=epoch, arm=arm, duration="3s")
+    found = unit.run().intervals
+    own = {epoch.blocks_of(pair)[arm] for pair in range(5)}
+    assert {block for block, snapshot in found.items() if snapshot.total().count} == own
+    assert [found[block].total().count for block in sorted(own)] == [20] * 5
+    assert unit.runtime.flush.calls == 100
+    assert unit.worker.iteration == 6 * 25 - 1
+
+
+def test_arms_draw_the_same_in_a_pair() -> None:
+    """The first draw of a block is that of the pair's other block, whatever was drawn before; pairs differ."""
+    epoch = Alternation(250 * MS, 4, 3)
+
+    def drawn(arm: int, step_ns: int) -> dict[int, float]:
+        first: dict[int, float] = {}
+
+        def draw(worker: Any) -> None:
+            offset_ns = unit.clock.now_ns() - start_ns
+            first.setdefault(offset_ns // epoch.block_ns // 2, worker.rng.random())
+            unit.clock.advance(step_ns)
+
+        unit = Unit(draw, alternation=epoch, arm=arm, duration="2500ms")
+        start_ns = unit.clock.now_ns() + 20 * MS
+        unit.run()
+        return first
+
+    one, other = drawn(0, 10 * MS), drawn(1, 17 * MS)
+    assert one == other
+    assert len(set(one.values())) == 5
+
+
+def test_a_worker_that_waits_for_its_block_sleeps_through() -> None:
+    """It does not wake in between, where the other arm is measured."""
+    unit = made(10 * MS, alternation=Alternation(250 * MS, 5, 3), arm=0, duration="3s")
+    unit.run()
+    assert min(unit.clock.slept_ns[1:]) >= 200 * MS
 
 
 def test_iterations_count_after_the_warm_up() -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from pytest_stormdb.database.connection import NoConnection
+from pytest_stormdb.load.alternation import Alternation
 from pytest_stormdb.load.plan import make_plan
 from pytest_stormdb.workers.arrivals import ArrivalQueue
 from pytest_stormdb.workers.collected import Collected
@@ -53,6 +54,8 @@ class Unit:
         arrivals: ArrivalQueue | None = None,
         connection: NoConnection | None = None,
         stops: Callable[[BaseException], Any] = lambda error: None,
+        alternation: Alternation | None = None,
+        arm: int = 0,
         **options: Any,
     ) -> None:
         self.clock = ManualClock()
@@ -62,7 +65,7 @@ class Unit:
         self.is_async = inspect.iscoroutinefunction(functions[0])
         operations = tuple(Operation(function.__name__, function) for function in functions)
         workload = Workload(name="unit", nodeid="unit", operations=operations, is_async=self.is_async, stops=stops)
-        job = Job(workload, self.plan, "", "unit")
+        job = Job(workload, self.plan, "", "unit", alternation=alternation, arm=arm)
         control = Control(self.deadline, arrivals, self.clock)
         self.runtime = WorkerRuntime(job, control, 0, self.messages.append, connection=connection)
         self.worker = self.runtime.worker

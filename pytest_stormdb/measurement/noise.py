@@ -1,0 +1,245 @@
+"""What others did to this machine while a run went on: stolen time, other processes, throttling. Linux only.
+
+Evidence from outside of the run alone: what the server itself does to its clients, such as a checkpoint that stalls
+them, must count. So nobody's waiting is looked at, only who used the CPUs: processes of ours (descendants of this
+one), the server's (told apart by whoever knows it), the kernel's own threads, and all others.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import perf_counter_ns
+from typing import NamedTuple
+
+from ..units import format_ratio
+
+STOLEN = 0.02
+FOREIGN = 0.10
+UNSEEN = 0.15
+"""The shares of the machine from which on a window is disturbed. What no visible process accounts for is known less
+exactly, since the kernel counts it by sampling, so it must be more."""
+
+WINDOW_NS = 500_000_000
+_PROC = Path("/proc")
+_THROTTLING = (Path("/sys/fs/cgroup/cpu.stat"), Path("/sys/fs/cgroup/cpu/cpu.stat"))
+_KERNEL = 2
+_NAMED = 3
+
+
+class Process(NamedTuple):
+    """A process as /proc shows it; ``ticks`` of CPU time since it began."""
+
+    pid: int
+    parent: int
+    name: str
+    ticks: int
+
+
+class Machine(NamedTuple):
+    """Clock ticks since the machine began: of all CPUs, those at work for a process, those stolen from us."""
+
+    total: int
+    busy: int
+    stolen: int
+
+
+Table = Mapping[int, Process]
+ServerProcesses = Callable[[Table], Collection[int] | None]
+"""Which processes are the server's, on our behalf; None where they cannot be seen from here."""
+
+
+def machine() -> Machine | None:
+    """The machine's counters; None where there are none."""
+    try:
+        words = (_PROC / "stat").read_text().split("\n", 1)[0].split()[1:9]
+        user, nice, system, idle, iowait, irq, softirq, stolen = (int(word) for word in words)
+    except (OSError, ValueError):
+        return None
+    busy = user + nice + system
+    return Machine(busy + idle + iowait + irq + softirq + stolen, busy, stolen)
+
+
+def processes() -> dict[int, Process]:
+    """All processes: 1 ms for a hundred."""
+    found = {}
+    with contextlib.suppress(OSError):
+        for name in os.listdir(_PROC):  # noqa: PTH208 - this runs beside a measurement, and half as fast with Path
+            process = _process(name) if name.isdecimal() else None
+            if process is not None:
+                found[process.pid] = process
+    return found
+
+
+def _process(pid: str) -> Process | None:
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:  # noqa: PTH123 - as above
+            head, _, tail = file.read().rpartition(b")")
+    except OSError:  # it has ended since
+        return None
+    fields, name = tail.split(), head.partition(b"(")[2].decode(errors="replace")
+    return Process(int(pid), int(fields[1]), name, int(fields[11]) + int(fields[12]))
+
+
+def throttled() -> int:
+    """How often the CPU limit of our control group has stopped us so far; 0 where there is none."""
+    for path in _THROTTLING:
+        with contextlib.suppress(OSError, ValueError):
+            pairs = dict(line.split() for line in path.read_text().splitlines())
+            return int(pairs.get("nr_throttled", 0))
+    return 0
+
+
+def descendants(table: Table, ancestor: int) -> set[int]:
+    """A process and all that come from it."""
+    children: dict[int, list[int]] = {}
+    for process in table.values():
+        children.setdefault(process.parent, []).append(process.pid)
+    found, ahead = set(), [ancestor]
+    while ahead:
+        pid = ahead.pop()
+        if pid not in found:
+            found.add(pid)
+            ahead += children.get(pid, [])
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A stretch of a run (monotonic ns), and what others took of the machine in it, as shares.
+
+    ``foreign`` is what visible processes of others used, by name in ``culprits``, the greatest first; ``unseen`` what
+    no process accounts for, None where the server's own cannot be seen, so that it may be theirs.
+    """
+
+    from_ns: int
+    to_ns: int
+    stolen: float = 0.0
+    foreign: float = 0.0
+    unseen: float | None = None
+    throttled: bool = False
+    culprits: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether nobody took enough to slow a call down."""
+        unseen = self.unseen or 0.0
+        return not self.throttled and self.stolen <= STOLEN and self.foreign <= FOREIGN and unseen <= UNSEEN
+
+
+@dataclass(frozen=True, slots=True)
+class Noise:
+    """What was seen of others during a run. ``sees_machine`` is false where the system tells nothing,
+    ``sees_server`` where the server's processes are not visible: on another machine, or in another container."""
+
+    windows: tuple[Window, ...] = ()
+    sees_machine: bool = False
+    sees_server: bool = False
+
+    def within(self, from_ns: int, to_ns: int) -> list[Window]:
+        """The windows that reach into a stretch of time."""
+        return [window for window in self.windows if window.from_ns < to_ns and window.to_ns > from_ns]
+
+    def describe(self, windows: Sequence[Window]) -> str:
+        """Who disturbed these windows, the worst on average first; empty where nobody did."""
+        if not windows:
+            return ""
+        culprits: Counter[str] = Counter()
+        for window in windows:
+            culprits.update(window.culprits)
+        names = ", ".join(name for name, _ in culprits.most_common(_NAMED))
+        found = (
+            (_mean(w.stolen for w in windows), STOLEN, "other machines took {} of this one's time"),
+            (_mean(w.foreign for w in windows), FOREIGN, f"other processes ({names}) used {{}} of the CPUs"),
+            (_mean(w.unseen or 0.0 for w in windows), UNSEEN, "processes out of sight used {} of the CPUs"),
+        )
+        told = [(share, text.format(format_ratio(share))) for share, limit, text in found if share > limit / 2]
+        told += [(0.0, "the control group's CPU limit stopped us")] if any(w.throttled for w in windows) else []
+        return ", ".join(text for _, text in sorted(told, reverse=True))
+
+
+def _mean(shares: Iterable[float]) -> float:
+    values = list(shares)
+    return sum(values) / len(values)
+
+
+class _Reading(NamedTuple):
+    at_ns: int
+    machine: Machine
+    table: dict[int, Process]
+    throttled: int
+
+
+class NoiseWatch:
+    """Looks at the machine whenever ``tick`` is called and a window is over.
+
+    ``server`` says which processes are the server's, on our behalf; it is asked once a window.
+    """
+
+    def __init__(self, server: ServerProcesses) -> None:
+        self._windows: list[Window] = []
+        self._sees_server = False
+        self._server = server
+        self._last: _Reading | None = None
+
+    @contextlib.contextmanager
+    def during(self) -> Iterator[Callable[[], None]]:
+        """Yields what to call from time to time; the last window is closed at the end."""
+        self._last = _read()
+        yield self.tick
+        self.look()
+
+    @property
+    def noise(self) -> Noise:
+        """What was seen so far."""
+        return Noise(tuple(self._windows), self._last is not None, self._sees_server)
+
+    def tick(self) -> None:
+        """Close the window that is over, if one is."""
+        if self._last is not None and perf_counter_ns() - self._last.at_ns >= WINDOW_NS:
+            self.look()
+
+    def look(self) -> None:
+        """Close the window here and now."""
+        now, last = _read(), self._last
+        if now is not None and last is not None and now.machine.total > last.machine.total:
+            self._windows.append(self._window(last, now))
+            self._last = now
+
+    def _window(self, last: _Reading, now: _Reading) -> Window:
+        total = now.machine.total - last.machine.total
+        server = self._server(now.table)
+        self._sees_server = server is not None
+        known = descendants(now.table, os.getpid()) | descendants(now.table, _KERNEL) | set(server or ())
+        others: Counter[str] = Counter()
+        used = 0
+        for pid, process in now.table.items():
+            ticks = _ticks(process, last.table)
+            used += ticks
+            if ticks and pid not in known and (self._sees_server or not process.name.startswith("postgres")):
+                others[process.name] += ticks
+        unseen = max(0, now.machine.busy - last.machine.busy - used)
+        return Window(
+            last.at_ns,
+            now.at_ns,
+            stolen=(now.machine.stolen - last.machine.stolen) / total,
+            foreign=min(1.0, others.total() / total),
+            unseen=unseen / total if self._sees_server else None,
+            throttled=now.throttled > last.throttled,
+            culprits={name: ticks / total for name, ticks in others.most_common(_NAMED)},
+        )
+
+
+def _read() -> _Reading | None:
+    counters = machine()
+    return None if counters is None else _Reading(perf_counter_ns(), counters, processes(), throttled())
+
+
+def _ticks(process: Process, earlier: Table) -> int:
+    """What a process used since; one that was not there, all it ever used."""
+    before = earlier.get(process.pid)
+    return max(0, process.ticks - before.ticks) if before is not None else process.ticks

@@ -1,0 +1,130 @@
+"""``stormdb.compare``: two callables, or one in two states of the database, as arms of a comparison."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import pytest
+
+from ..database.connect import connect
+from ..database.isolation import made_for_arms
+from ..errors import PlanError
+from ..record import ComparisonRecord
+from ..reports.junit import comparison_properties
+from ..run.alternating import Arm
+from ..run.compared import Compared
+from ..run.comparing import Places, compare
+from ..units import parse_duration_ns, parse_ratio
+from ..verdict.comparison import SESSION_ALPHA, Claim, share_of
+from .doubts import doubt
+from .execution import longest_ns, raise_interruption, run_unmeasured, workload_of_callable
+from .session import SESSION, as_test_failures
+from .settings import settings_of_call
+from .workloads import workload_name
+
+State = Callable[[Any], object]
+"""Makes what an arm needs, given an autocommit connection into a database of the arm's own."""
+
+_POSITION = pytest.StashKey[int]()
+
+
+def compare_in_hand(
+    item: pytest.Item,
+    dsn: str,
+    functions: Sequence[Callable[..., Any]],
+    states: tuple[State, State] | None,
+    wanted: Mapping[str, Any],
+    options: Mapping[str, Any],
+) -> Compared:
+    """Compare two arms for a test that wants the result in hand; fails it where there is nothing to compare."""
+    session = item.config.stash[SESSION]
+    where = f"stormdb.compare in {item.name}"
+    with as_test_failures():
+        settings = settings_of_call(item, options, where)
+        plan = settings.plan
+        claim, budget_s, seed = _claim(item, where, wanted), _budget_s(item, wanted), wanted.get("seed")
+        names = _names(states or functions)
+        workloads = [workload_of_callable(item, function) for function in functions]
+    if session.why_unmeasured is not None:
+        if states is None:
+            for workload in workloads:
+                run_unmeasured(item, session, workload, plan, dsn)
+        pytest.skip(f"stormdb.compare measured nothing ({session.why_unmeasured}): there is nothing to compare")
+    fixed = tuple(Arm(name, workload, dsn) for name, workload in zip(names, workloads, strict=True))
+    places = _one_place(fixed) if states is None else _places(fixed, states, workload_name(item))
+    with as_test_failures():
+        session.start_outputs()
+        record = compare(
+            item.nodeid,
+            places,
+            plan,
+            claim,
+            budget_s=budget_s,
+            seed=secrets.randbits(32) if seed is None else int(seed),
+        )
+    _keep(item, record)
+    return Compared(record, lambda text: doubt(item, text))
+
+
+def _keep(item: pytest.Item, record: ComparisonRecord) -> None:
+    """Put it into the session's record, and end the test where something broke."""
+    item.config.stash[SESSION].comparisons.append(record)
+    item.user_properties.extend(comparison_properties(record))
+    raise_interruption(item, record)
+    if record.broken:
+        text = "\n".join(f"stormdb.compare: {reason}" for reason in record.broken)
+        pytest.fail(f"{text}\n\n{record.explanation}" if record.explanation else text, pytrace=False)
+
+
+def _claim(item: pytest.Item, where: str, wanted: Mapping[str, Any]) -> Claim:
+    """What is to be decided, with this comparison's share of the session's error budget."""
+    position = item.stash[_POSITION] = item.stash.get(_POSITION, 0) + 1
+    alpha = share_of(SESSION_ALPHA, item.config.stash[SESSION].comparing_tests, position)
+    margin, improvement = wanted["margin"], wanted["min_improvement"]
+    if isinstance(margin, str):
+        margin = parse_ratio(margin, f"{where}: margin")
+    if not 0 < margin < 10:
+        raise PlanError(f"{where}: margin={margin!r} is no share above zero; write 0.1 or '10%'")
+    if improvement is not None and not improvement > 1:
+        raise PlanError(f"{where}: min_improvement={improvement!r} is no factor above 1")
+    Claim.check_metric(wanted["metric"], where)
+    return Claim(wanted["metric"], margin, improvement, alpha)
+
+
+def _budget_s(item: pytest.Item, wanted: Mapping[str, Any]) -> float:
+    """The time it may take; longer where the user wants everything decided."""
+    return max(parse_duration_ns(wanted["budget"], "budget"), longest_ns(item.config)) / 1e9
+
+
+def _names(arms: Sequence[Callable[..., Any]]) -> tuple[str, str]:
+    """The callables' own names, where they tell the arms apart."""
+    first, second = (getattr(arm, "__name__", type(arm).__name__) for arm in arms)
+    return (first, second) if first != second and "<" not in first + second else ("old", "new")
+
+
+def _one_place(arms: Sequence[Arm]) -> Places:
+    """Both arms where the test's fixtures made their objects."""
+
+    def place(epoch: int) -> contextlib.AbstractContextManager[Sequence[Arm]]:
+        return contextlib.nullcontext(arms)
+
+    return place
+
+
+def _places(arms: Sequence[Arm], states: tuple[State, State], workload: str) -> Places:
+    """A database for each arm, made anew in every epoch, in the other order each time."""
+
+    @contextlib.contextmanager
+    def place(epoch: int) -> Iterator[Sequence[Arm]]:
+        made: dict[int, str] = {}
+        with contextlib.ExitStack() as stack:
+            for number in (1, 0) if epoch % 2 else (0, 1):
+                made[number] = stack.enter_context(made_for_arms(arms[number].dsn, f"{workload}_arm{number}"))
+                with connect(made[number], name="stormdb set-up") as connection:
+                    states[number](connection)
+            yield [Arm(arm.name, arm.workload, made[number]) for number, arm in enumerate(arms)]
+
+    return place

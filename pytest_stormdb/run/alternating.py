@@ -1,0 +1,147 @@
+"""One epoch of a comparison: both arms' workers, launched anew, take turns in blocks until all pairs are measured."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import secrets
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from ..database.connect import with_parameters
+from ..database.processes import ServerProcesses
+from ..load.alternation import Alternation, block_ns_for
+from ..load.plan import LoadPlan
+from ..measurement.noise import Noise, NoiseWatch
+from ..measurement.recorder import Look, Progress, Snapshot
+from ..measurement.stats import OperationStatistics, RunStatistics, quantile_of, statistics_of
+from ..verdict.comparison import MeasuredPair
+from ..verdict.validity import assess_generator
+from ..workers.collected import Collected
+from ..workers.local import pick_launcher
+from ..workers.runtime import Job
+from ..workers.supervisor import Steering, Supervisor
+from ..workers.together import LaunchersTogether
+from ..workload.contract import Workload
+from .conclusion import explanation, interruption
+
+_PILOT_PAIRS = 2
+_PILOT_NS = 250_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Arm:
+    """One side of a comparison: its name in reports, what it runs, and where."""
+
+    name: str
+    workload: Workload
+    dsn: str
+
+
+@dataclass(frozen=True, slots=True)
+class Epoch:
+    """What one epoch measured. ``trouble`` is the load generator's; ``broken`` says why there is no more."""
+
+    pairs: tuple[MeasuredPair, ...]
+    totals: tuple[OperationStatistics, OperationStatistics]
+    trouble: tuple[str, ...] = ()
+    broken: tuple[str, ...] = ()
+    explanation: str = ""
+    signal: str | None = None
+    skipped: str | None = None
+    exit_reason: str | None = None
+
+
+def block_ns_of(arms: Sequence[Arm], plan: LoadPlan, metric: str, seed: int) -> tuple[int, Epoch]:
+    """How long the blocks have to be for this metric, from a trial of both arms, which comes back too."""
+    trial = run_epoch(arms, plan, Alternation(_PILOT_NS, _PILOT_PAIRS, seed, epoch=-1))
+    total = min(trial.totals, key=lambda figures: figures.count)
+    slowest_s = max((figures.response.percentile(99) for figures in trial.totals if figures.count), default=0.0)
+    return block_ns_for(total.throughput_per_s, slowest_s, quantile_of(metric)), trial
+
+
+def run_epoch(arms: Sequence[Arm], plan: LoadPlan, alternation: Alternation) -> Epoch:
+    """Launch both arms' workers, let them take turns, and say what each block measured.
+
+    From epoch to epoch the arms change places in the order of launching and connecting.
+    """
+    plan = dataclasses.replace(plan, duration_ns=alternation.duration_ns, iterations=None, warmup_ns=0, stages=())
+    names = [f"stormdb {secrets.token_hex(4)}" for _ in arms]
+    watch = NoiseWatch(ServerProcesses([(arm.dsn, name) for arm, name in zip(arms, names, strict=True)]))
+    jobs = [
+        Job(
+            arm.workload,
+            plan,
+            with_parameters(arm.dsn, application_name=name),
+            name,
+            alternation=alternation,
+            arm=number,
+        )
+        for number, (arm, name) in enumerate(zip(arms, names, strict=True))
+    ]
+    if alternation.epoch % 2:
+        jobs.reverse()
+    launchers = LaunchersTogether([pick_launcher(job) for job in jobs])
+    collected = Supervisor(launchers, plan, _beside(watch)).run()
+    return _epoch(collected, plan, alternation, watch.noise)
+
+
+def _beside(watch: NoiseWatch) -> Callable[[Steering], contextlib.AbstractContextManager[Look]]:
+    @contextlib.contextmanager
+    def beside(run: Steering) -> Iterator[Look]:
+        with watch.during() as look_around:
+
+            def tick(progress: Progress) -> None:
+                look_around()
+
+            yield tick
+
+    return beside
+
+
+def _epoch(collected: Collected, plan: LoadPlan, alternation: Alternation, noise: Noise) -> Epoch:
+    totals = tuple(_total(collected, plan, alternation, arm) for arm in (0, 1))
+    whole_s = 2 * alternation.pairs * alternation.measured_ns / 1e9
+    statistics = statistics_of(collected.whole, {}, elapsed_s=whole_s, interval_s=1.0, is_open=plan.is_open)
+    lost = [str(broken.error) for broken in collected.broken] + [str(lost) for lost in collected.lost]
+    return Epoch(
+        pairs=tuple(_pairs(collected, plan, alternation, noise)),
+        totals=(totals[0], totals[1]),
+        trouble=_trouble(plan, statistics, collected),
+        broken=tuple(dict.fromkeys(lost)),
+        explanation=explanation(collected),
+        signal=collected.signal,
+        skipped=interruption(collected, "skip"),
+        exit_reason=interruption(collected, "exit"),
+    )
+
+
+def _trouble(plan: LoadPlan, statistics: RunStatistics, collected: Collected) -> tuple[str, ...]:
+    """What makes slow numbers the generator's own doing; stolen time is the noise's matter here."""
+    return assess_generator(plan, statistics, collected.usage, stolen=0.0, dropped=0).reasons
+
+
+def _total(collected: Collected, plan: LoadPlan, alternation: Alternation, arm: int) -> OperationStatistics:
+    whole = Snapshot()
+    for pair in range(alternation.pairs):
+        whole.merge(collected.intervals.get(alternation.blocks_of(pair)[arm], Snapshot()))
+    return OperationStatistics(whole.total(), alternation.pairs * alternation.measured_ns / 1e9, plan.is_open)
+
+
+def _pairs(collected: Collected, plan: LoadPlan, alternation: Alternation, noise: Noise) -> Iterator[MeasuredPair]:
+    """The pairs that were measured to their end."""
+    covered_ns = collected.elapsed_ns
+    for pair in range(alternation.pairs):
+        blocks = alternation.blocks_of(pair)
+        from_ns, to_ns = min(blocks) * alternation.block_ns, (max(blocks) + 1) * alternation.block_ns
+        if to_ns > covered_ns + alternation.settle_ns:
+            return
+        first, second = (_figures(collected, plan, alternation, block) for block in blocks)
+        began_ns = collected.measured_from_ns
+        windows = noise.within(began_ns + from_ns, began_ns + to_ns)
+        yield MeasuredPair(first, second, all(window.is_clean for window in windows))
+
+
+def _figures(collected: Collected, plan: LoadPlan, alternation: Alternation, block: int) -> OperationStatistics:
+    snapshot = collected.intervals.get(block, Snapshot())
+    return OperationStatistics(snapshot.total(), alternation.measured_ns / 1e9, plan.is_open)

@@ -1,0 +1,104 @@
+"""A comparison on one page: epochs of both arms until the answer is certain, or the budget is spent."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+import time
+from collections.abc import Callable, Sequence
+
+from ..load.alternation import Alternation
+from ..load.plan import LoadPlan
+from ..record import ComparisonRecord
+from ..telemetry.logs import context
+from ..verdict.betting import fewest_pairs
+from ..verdict.comparison import FEWEST_EPOCHS, Claim, Comparison, compared
+from .alternating import Arm, Epoch, block_ns_of, run_epoch
+
+_log = logging.getLogger("stormdb")
+
+_EPOCHS = 10
+
+Places = Callable[[int], contextlib.AbstractContextManager[Sequence[Arm]]]
+"""The arms of an epoch, with what they need on the server, which is made and cleared away around it."""
+
+
+def compare(
+    nodeid: str, places: Places, plan: LoadPlan, claim: Claim, *, budget_s: float, seed: int
+) -> ComparisonRecord:
+    """Compare two arms. It ends when the claim is decided, when something broke, or when the budget is spent; three
+    epochs are played in any case. ``seed`` is that of the coins, the plan's that of the workloads' draws."""
+    began_s = time.monotonic()
+    epochs: list[Epoch] = []
+    with places(0) as arms:
+        names = (arms[0].name, arms[1].name)
+        _log.info("comparison of %s and %s started", *names, extra=context(nodeid))
+        block_ns, trial = block_ns_of(arms, plan, claim.metric, seed)
+    if _is_over(trial):
+        epochs.append(trial)
+    pairs = pairs_of(block_ns, budget_s, claim.alpha)
+    while not (epochs and _is_over(epochs[-1])):
+        alternation = Alternation(block_ns, pairs, seed, len(epochs))
+        is_late = time.monotonic() - began_s + alternation.duration_ns / 1e9 > budget_s
+        if len(epochs) >= FEWEST_EPOCHS and (is_late or _comparison(claim, epochs).verdict != "inconclusive"):
+            break
+        with places(len(epochs)) as arms:
+            epochs.append(run_epoch(arms, plan, alternation))
+    record = ComparisonRecord(
+        nodeid=nodeid,
+        plan=plan,
+        claim=claim,
+        arms=names,
+        epochs=tuple(epoch.pairs for epoch in epochs),
+        seed=seed,
+        block_s=block_ns / 1e9,
+        elapsed_s=time.monotonic() - began_s,
+        trouble=_trouble(epochs),
+        broken=_broken(epochs, names),
+        explanation=epochs[-1].explanation,
+        stopped_by=epochs[-1].signal,
+        skipped=epochs[-1].skipped,
+        exit_reason=epochs[-1].exit_reason,
+    )
+    _log.info("%s", record.sentence, extra=context(nodeid))
+    return record
+
+
+def pairs_of(block_ns: int, budget_s: float, alpha: float) -> int:
+    """How many pairs an epoch measures: a tenth of the budget's worth, and at least so many that three epochs decide
+    what is clear."""
+    in_budget = budget_s * 1e9 / (2 * block_ns)
+    return max(math.ceil((fewest_pairs(alpha) + 1) / FEWEST_EPOCHS), round(in_budget / _EPOCHS) - 1)
+
+
+def _comparison(claim: Claim, epochs: Sequence[Epoch]) -> Comparison:
+    return compared(claim, [epoch.pairs for epoch in epochs], _trouble(epochs))
+
+
+def _trouble(epochs: Sequence[Epoch]) -> str:
+    """The trouble that the generator had in most of the epochs: one bad moment says nothing of the others."""
+    troubled = [epoch.trouble[0] for epoch in epochs if epoch.trouble]
+    return troubled[0] if len(troubled) > len(epochs) / 2 else ""
+
+
+def _is_over(epoch: Epoch) -> bool:
+    """Whether there is no point in another epoch."""
+    ended = epoch.signal or epoch.skipped or epoch.exit_reason
+    return bool(epoch.broken or ended) or any(figures.failures or not figures.count for figures in epoch.totals)
+
+
+def _broken(epochs: Sequence[Epoch], names: tuple[str, str]) -> tuple[str, ...]:
+    """Why there is nothing to compare, if so: what broke, arms that failed, arms in which nothing happened."""
+    last = epochs[-1]
+    found = list(last.broken)
+    if last.signal is not None:
+        return (*found, f"stopped by {last.signal}")
+    for name, figures in zip(names, last.totals, strict=True):
+        total = figures.count + figures.failures
+        if figures.failures:
+            codes = ", ".join(f"{count:,} x {code}" for code, (count, _) in sorted(figures.tally.errors.items()))
+            found.append(f"{name}: {figures.failures:,} of {total:,} iterations failed: {codes}")
+        elif not figures.count and not found and not (last.skipped or last.exit_reason):
+            found.append(f"{name}: no iteration ended within the blocks of a comparison; give it a quicker one")
+    return tuple(found)
