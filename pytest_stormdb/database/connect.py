@@ -115,7 +115,7 @@ def address(dsn: str) -> tuple[str, int | None, str]:
 def server_error(error: psycopg.Error, what: str) -> ServerError:
     """A psycopg error in one line, with its SQLSTATE."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    reason = lines[-1] if lines else type(error).__name__
+    reason = error.diag.message_primary or (lines[-1] if lines else type(error).__name__)
     for prefix in ("FATAL:", "ERROR:"):
         reason = reason.rpartition(prefix)[2].strip()
     return ServerError(f"{what}: {reason}", error.sqlstate)

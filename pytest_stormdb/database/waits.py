@@ -1,0 +1,163 @@
+"""What the workers' backends wait for: they are looked at from a connection of our own, at random instants."""
+
+from __future__ import annotations
+
+import random
+import sys
+from array import array
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from time import perf_counter_ns
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+from ..measurement.attribution import ServerClock, WaitSample, class_of, event_of
+from ..measurement.query_text import shortened
+
+_SHORTEST_PAUSE_S = 0.05
+_LONGEST_PAUSE_S = 0.15
+_BLOCKERS_EVERY_NS = 1_000_000_000
+_OPEN_NS = (1 << 63) - 1
+_LOOK = """
+    SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint, pid, state, wait_event_type, wait_event
+    FROM pg_stat_get_activity(NULL) WHERE application_name = %s OR pid = ANY(%s)
+"""
+_BLOCKERS = """
+    SELECT b.pid, a.state, a.query, a.application_name
+    FROM unnest(%s::int[]) AS w(pid), unnest(pg_blocking_pids(w.pid)) AS b(pid)
+    LEFT JOIN LATERAL pg_stat_get_activity(b.pid) AS a ON true
+"""
+_FIND_PROFILE = "SELECT extnamespace::regnamespace::text FROM pg_extension WHERE extname = 'pg_wait_sampling'"
+_PROFILE = """
+    SELECT coalesce(event_type || ':' || event, 'CPU*'), sum(count)::bigint FROM {profile}
+    WHERE pid = ANY(%s) AND event_type IS DISTINCT FROM 'Activity' GROUP BY 1
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Blocker:
+    """A session that held a lock others waited for: its last statement, and whether it is one of the run's own."""
+
+    query: str
+    state: str
+    is_ours: bool
+
+    def __str__(self) -> str:
+        idle = "an open transaction after " if self.state.startswith("idle in") else ""
+        return f"{idle}{self.query or 'a session that may not be seen'}{'' if self.is_ours else ' (of another client)'}"
+
+
+class WaitSampler:
+    """Looks at the backends of a run, which are known by ``pids`` (each with its worker) and its application name.
+
+    Whoever keeps the spans of iterations is told by ``mark`` which to keep: those that end while a look goes on, when
+    it is told a far future, and those that were in flight at the end of the last one, the instant it is told then.
+    ``hidden`` counts the looks at backends whose state this role may not see, or that do not track it.
+    """
+
+    def __init__(
+        self, conn: psycopg.Connection[Any], name: str, pids: Mapping[int, int], mark: Callable[[int], None]
+    ) -> None:
+        self.blockers: Counter[Blocker] = Counter()
+        self.hidden = 0
+        self._clock = ServerClock()
+        self._is_blind = True
+        self._conn = conn
+        self._name = name
+        self._pids = pids
+        self._mark = mark
+        self._jitter = random.Random()
+        self._events: list[str] = []
+        self._numbers: dict[str, int] = {}
+        self._looks = array("q")
+        self._blockers_at_ns = 0
+
+    def pause_s(self) -> float:
+        """How long to wait until the next look: a fixed pause would beat with a fixed rate."""
+        return self._jitter.uniform(_SHORTEST_PAUSE_S, _LONGEST_PAUSE_S)
+
+    def look(self) -> None:
+        """Take one sample of every backend, and now and then ask who blocks those that wait for a lock."""
+        self._mark(_OPEN_NS)
+        sent_ns = perf_counter_ns()
+        try:
+            rows = self._conn.execute(_LOOK, [self._name, list(self._pids)], prepare=True).fetchall()
+        finally:
+            received_ns = perf_counter_ns()
+            self._mark(received_ns)
+        if not rows:
+            return
+        self._is_blind = False
+        at_ns = self._clock.instant_ns(sent_ns, received_ns, rows[0][0] * 1000)
+        waiting = [self._note(at_ns, *row[1:]) for row in rows]
+        locked = [pid for pid in waiting if pid]
+        if locked and received_ns >= self._blockers_at_ns:
+            self._blockers_at_ns = received_ns + _BLOCKERS_EVERY_NS
+            self._ask_who_blocks(locked)
+
+    def samples(self) -> Iterator[WaitSample]:
+        """All samples, in the order they were taken; those of backends that no worker claims have worker -1."""
+        looks = iter(self._looks)
+        for at_ns, worker, number in zip(looks, looks, looks, strict=True):
+            yield WaitSample(at_ns, worker, self._events[number])
+
+    def place_ns(self, server_ns: int) -> int | None:
+        """A reading of the server's clock on ours; None before any backend was seen."""
+        return None if self._is_blind else self._clock.place_ns(server_ns)
+
+    def complaints(self) -> Iterator[str]:
+        """Why there are no samples, or fewer than there could be."""
+        if self._is_blind:
+            yield "waits: no session of the workers is visible on the server (is there a pooler in between?)"
+        if self.hidden:
+            yield "waits: the workers' sessions are hidden: grant this role pg_monitor, and see track_activities"
+
+    def _note(self, at_ns: int, pid: int, state: str | None, kind: str | None, event: str | None) -> int:
+        """Keep a sample; the pid where it waits for a lock, else 0. Nothing can be said of a backend without state."""
+        if state in (None, "disabled"):
+            self.hidden += 1
+            return 0
+        name = event_of(state, kind, event)
+        number = self._numbers.setdefault(sys.intern(name), len(self._events))
+        if number == len(self._events):
+            self._events.append(name)
+        self._looks.extend((at_ns, self._pids.get(pid, -1), number))
+        return pid if kind == "Lock" else 0
+
+    def _ask_who_blocks(self, pids: Sequence[int]) -> None:
+        for pid, state, query, application in self._conn.execute(_BLOCKERS, [list(pids)]):
+            is_ours = pid in self._pids or application == self._name
+            self.blockers[Blocker(shortened(query or ""), state or "", is_ours)] += 1
+
+
+def timeline(samples: Sequence[WaitSample], from_ns: int) -> tuple[Mapping[str, int], ...]:
+    """How many samples of each class fell into each second from ``from_ns`` on."""
+    seconds: dict[int, Counter[str]] = {}
+    for sample in samples:
+        if sample.at_ns >= from_ns:
+            second = (sample.at_ns - from_ns) // 1_000_000_000
+            seconds.setdefault(second, Counter())[class_of(sample.event)] += 1
+    return tuple(seconds.get(second, Counter()) for second in range(max(seconds, default=-1) + 1))
+
+
+def grown(before: Mapping[str, int], after: Mapping[str, int]) -> dict[str, int]:
+    """How often more each event was seen; none where the profile was reset in between."""
+    growth = {event: count - before.get(event, 0) for event, count in after.items()}
+    if min(growth.values(), default=0) < 0:
+        return {}
+    return {event: count for event, count in growth.items() if count}
+
+
+def read_profile(conn: psycopg.Connection[Any], pids: Sequence[int]) -> dict[str, int]:
+    """What pg_wait_sampling, where the connection's database has it, saw these backends wait for, in its own samples.
+
+    It looks every 10 ms from within the server, but does not say at what instant.
+    """
+    found = conn.execute(_FIND_PROFILE).fetchone()
+    if found is None:
+        return {}
+    profile = sql.SQL(_PROFILE).format(profile=sql.SQL(found[0] + ".pg_wait_sampling_profile"))
+    return dict(conn.execute(profile, [list(pids)]).fetchall())

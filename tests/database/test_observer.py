@@ -1,0 +1,238 @@
+"""The observer against truths that are known beforehand, on every version found."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg
+import pytest
+
+from pytest_stormdb.database.observer import Observer
+from pytest_stormdb.embedded.server import EmbeddedServer
+
+from .harness import NAME, Marks, observe
+
+Connection = psycopg.Connection[Any]
+
+
+def prepare(dsn: str, *statements: str) -> None:
+    """Run statements in a session that has left when this returns."""
+    with psycopg.connect(dsn, autocommit=True) as conn:
+        for statement in statements:
+            conn.execute(statement)
+
+
+def test_commits_equal_operations_and_log_bytes_the_growth_of_the_log(
+    each_server: EmbeddedServer, own_dsn: str
+) -> None:
+    """Each insert is one commit, two blocks or so, and its share of the log, all counted to the last."""
+    prepare(own_dsn, "CREATE TABLE log (id bigint GENERATED ALWAYS AS IDENTITY, t text)")
+
+    def insert(conn: Connection) -> None:
+        conn.execute("INSERT INTO log (t) VALUES (repeat('x', 100))", prepare=False)
+
+    observed = observe(each_server.dsn, own_dsn, insert)
+    activity, operations = observed.activity, observed.operations
+    growth, slack = activity.growth, 0 if _version(each_server) >= 15 else 8  # 14 hands in when it likes
+    commits, inserted = growth.get("database", "commits"), growth.get("database", "rows_inserted")
+    assert commits == pytest.approx(operations, abs=slack)
+    assert inserted == operations
+    assert growth.get("wal", "bytes") == pytest.approx(growth.get("position", "position"), rel=0.1)
+    assert 150 < (activity.per_operation("wal_bytes") or 0) < 400
+    assert activity.per_operation("temp_bytes") == 0
+    assert 1 <= (activity.per_operation("blocks") or 0) < 6
+    assert [(table.name, table.inserted) for table in activity.tables] == [("public.log", operations)]
+    assert activity.notes == ()
+
+
+def _version(server: EmbeddedServer) -> int:
+    with psycopg.connect(server.dsn) as conn:
+        return conn.info.server_version // 10000
+
+
+def test_a_sleep_is_a_timeout(each_server: EmbeddedServer, own_dsn: str) -> None:
+    """pg_sleep is Timeout:PgSleep, of all iterations and of the slowest."""
+    activity = observe(each_server.dsn, own_dsn, lambda conn: conn.execute("SELECT pg_sleep(0.02)")).activity
+    share = activity.waits.everything.share("Timeout:PgSleep")
+    assert share is not None
+    assert share.share > 0.8
+    assert activity.waits.cause.partition(" % of response time ")[2].startswith("waits on Timeout:PgSleep")
+    assert sum(second["Timeout"] for second in activity.waits.timeline) > 30
+
+
+def test_a_hot_row_is_a_lock_and_its_holder_is_named(each_server: EmbeddedServer, own_dsn: str) -> None:
+    """Ten workers that update one row wait for it more than 80 % of their time, each other's transactions blocking."""
+    prepare(own_dsn, "CREATE TABLE account (id int PRIMARY KEY, n int)", "INSERT INTO account VALUES (1, 0)")
+
+    def update(conn: Connection) -> None:
+        with conn.transaction():
+            conn.execute("UPDATE account SET n = n + 1 WHERE id = 1")
+            conn.execute("SELECT pg_sleep(0.02)")
+
+    activity = observe(each_server.dsn, own_dsn, update, workers=10, duration_s=3).activity
+    share = activity.waits.everything.share("Lock")
+    assert share is not None
+    assert share.share > 0.8
+    blocker, times = activity.waits.blockers[0]
+    assert (blocker.query, blocker.is_ours) == ("SELECT pg_sleep(?)", True)
+    assert 1 <= times <= 4 * 10
+    assert activity.waits.cause.endswith("; blocked by SELECT pg_sleep(?)")
+
+
+def test_a_query_that_computes_is_the_processor(server: EmbeddedServer, newest_dsn: str) -> None:
+    """An active backend without a wait event computes."""
+    query = "SELECT count(*) FROM generate_series(1, 300000) i WHERE i % 7 = 3"
+    activity = observe(server.dsn, newest_dsn, lambda conn: conn.execute(query), workers=1, duration_s=3).activity
+    classes = activity.waits.everything.classes
+    assert classes[0].name == "CPU*"
+    assert classes[0].share > 0.7
+
+
+@contextlib.contextmanager
+def holding(dsn: str, key: int, hold_s: float) -> Iterator[None]:
+    """Another session takes an advisory lock again and again, and holds it for so long."""
+    ended = threading.Event()
+
+    def hold() -> None:
+        with psycopg.connect(dsn, autocommit=True, application_name="somebody else") as conn:
+            while not ended.is_set():
+                conn.execute("SELECT pg_advisory_lock(%s)", [key])
+                time.sleep(hold_s)
+                conn.execute("SELECT pg_advisory_unlock(%s)", [key])
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    yield
+    ended.set()
+    thread.join()
+
+
+@pytest.mark.slow
+def test_a_lock_that_only_the_slowest_wait_for_is_named_for_them(server: EmbeddedServer, newest_dsn: str) -> None:
+    """3 % of the iterations wait for a lock of 200 ms: it is the cause of the slowest 5 %, and not of the whole."""
+    draws = random.Random(7)
+
+    def work(conn: Connection) -> None:
+        conn.execute("SELECT pg_sleep(0.02)")
+        if draws.random() < 0.03:
+            conn.execute("SELECT pg_advisory_xact_lock(7)")
+
+    with holding(newest_dsn, 7, 0.2):
+        activity = observe(server.dsn, newest_dsn, work, workers=8, duration_s=12).activity
+    whole, slowest = activity.waits.everything, activity.waits.slowest
+    assert whole.events[0].name == "Timeout:PgSleep"
+    assert slowest.events[0].name == "Lock:advisory"
+    assert activity.waits.cause.startswith(
+        f"{100 * whole.events[0].share:.0f} % of response time waits on Timeout:PgSleep; "
+    )
+    assert "of the slowest 5 %, " in activity.waits.cause
+    assert "waits on Lock:advisory" in activity.waits.cause
+    assert activity.waits.cause.endswith("(of another client)")
+
+
+def test_events_are_told_with_their_second(each_server: EmbeddedServer, own_dsn: str) -> None:
+    """A checkpoint in the middle of a run, and a deadlock, show at about the time they happened."""
+    prepare(own_dsn, "CREATE TABLE pair (id int PRIMARY KEY)", "INSERT INTO pair VALUES (1), (2)")
+    began, done = time.monotonic(), threading.Event()
+
+    def work(conn: Connection) -> None:
+        conn.execute("SELECT pg_sleep(0.01)")
+        if time.monotonic() - began > 1.5 and not done.is_set():
+            done.set()
+            prepare(own_dsn, "CHECKPOINT")
+
+    activity = observe(each_server.dsn, own_dsn, work, workers=2, duration_s=4).activity
+    event = activity.events[-1]  # 14 tells of earlier ones late
+    assert event.what == "checkpoint"
+    assert 1.0 < event.at_s < 4.5
+    assert activity.connections[1] == 100
+    assert 3 <= activity.connections[0] < 100
+
+
+def test_a_deadlock_is_counted(server: EmbeddedServer, newest_dsn: str) -> None:
+    """Two sessions that take two rows in turn: the server ends one of them, and says so."""
+    prepare(newest_dsn, "CREATE TABLE pair (id int PRIMARY KEY)", "INSERT INTO pair VALUES (1), (2)")
+    meet = threading.Barrier(2)
+    orders = iter([(1, 2), (2, 1)])
+
+    def cross(conn: Connection) -> None:
+        first, second = next(orders, (0, 0))
+        if not first:
+            time.sleep(0.05)
+            return
+        with contextlib.suppress(psycopg.errors.DeadlockDetected), conn.transaction():
+            conn.execute("SELECT * FROM pair WHERE id = %s FOR UPDATE", [first])
+            meet.wait()
+            conn.execute("SELECT * FROM pair WHERE id = %s FOR UPDATE", [second])
+
+    activity = observe(server.dsn, newest_dsn, cross, workers=2, duration_s=3).activity
+    assert activity.growth.get("database", "deadlocks") == 1
+    assert [event.what for event in activity.events if "checkpoint" not in event.what] == ["deadlock"]
+
+
+def test_the_finer_profile_is_used_where_it_is(each_server: EmbeddedServer, own_dsn: str, conn: Connection) -> None:
+    """pg_wait_sampling, preloaded and created, tells the same in ten times as many samples."""
+    available = conn.execute("SELECT 1 FROM pg_available_extensions WHERE name = 'pg_wait_sampling'").fetchall()
+    if not available:
+        pytest.skip("this server has no pg_wait_sampling")
+    conn.execute("CREATE EXTENSION pg_wait_sampling")
+    try:
+        waits = observe(each_server.dsn, own_dsn, lambda worker: worker.execute("SELECT pg_sleep(0.02)")).activity.waits
+    finally:
+        conn.execute("DROP EXTENSION pg_wait_sampling")
+    assert max(waits.profile, key=lambda event: waits.profile[event]) == "Timeout:PgSleep"
+    assert waits.profile["Timeout:PgSleep"] > 3 * waits.samples
+
+
+def test_a_role_that_may_see_little_gets_less_and_one_line(
+    server: EmbeddedServer, database: Connection, newest_dsn: str
+) -> None:
+    """Sessions of another role hide what they wait for: it is said, and the counters are there all the same."""
+    database.execute("DROP ROLE IF EXISTS poor")
+    database.execute("CREATE ROLE poor LOGIN")
+    try:
+        poor = server.dsn.replace("user=postgres", "user=poor")
+        observed = observe(poor, newest_dsn, lambda worker: worker.execute("SELECT pg_sleep(0.01)", prepare=False))
+    finally:
+        database.execute("DROP ROLE poor")
+    activity = observed.activity
+    assert activity.waits.samples == 0
+    assert activity.waits.cause == ""
+    assert activity.notes == (
+        "waits: the workers' sessions are hidden: grant this role pg_monitor, and see track_activities",
+    )
+    assert activity.growth.get("database", "commits") == pytest.approx(observed.operations, abs=4)
+
+
+def test_sessions_that_are_not_to_be_found_are_said(server: EmbeddedServer, newest_dsn: str) -> None:
+    """Behind a pooler the workers' process numbers are not the server's."""
+    marks = Marks()
+    observer = Observer(server.dsn, newest_dsn, NAME, pids={1: 0}, marks=marks, has_warmup=False)
+    with observer.during():
+        marks.measured_from_ns = time.perf_counter_ns()
+        time.sleep(0.5)
+    assert observer.result().notes == (
+        "waits: no session of the workers is visible on the server (is there a pooler in between?)",
+    )
+
+
+def test_a_server_that_cannot_be_reached_is_a_note(server: EmbeddedServer, newest_dsn: str) -> None:
+    """The run goes on without; nothing is raised."""
+    nowhere = f"host={server.directory}/nowhere dbname=postgres user=postgres"
+    observer = Observer(nowhere, newest_dsn, NAME, pids={}, marks=Marks(), has_warmup=False)
+    with observer.during():
+        pass
+    (note,) = observer.result().notes
+    assert note.startswith("server activity was not observed to the end: cannot connect to postgres@")
+
+
+def test_a_short_measured_part_after_a_warm_up_is_not_told_apart(server: EmbeddedServer, newest_dsn: str) -> None:
+    """Counters are handed in once a second: those of 0.2 s may be the warm-up's, and are left out with a line."""
+    observed = observe(server.dsn, newest_dsn, lambda conn: conn.execute("SELECT 1"), duration_s=0.2, has_warmup=True)
+    assert set(observed.activity.growth.groups) == {"position"}
+    assert observed.activity.notes == ("counters: too short or too busy a run to tell its work from the warm-up's",)
