@@ -6,7 +6,7 @@ import importlib.metadata
 import os
 import platform
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -21,6 +21,8 @@ from .verdict.threshold import Verdict
 from .verdict.validity import Validity
 
 if TYPE_CHECKING:
+    from .database.activity import ServerActivity
+    from .database.explain import Explained
     from .database.health import HealthResult
     from .database.server import ServerFacts
 
@@ -67,7 +69,8 @@ class RunRecord:
     stopped_by: str | None = None
     skipped: str | None = None
     exit_reason: str | None = None
-    server_activity: Mapping[str, Any] = field(default_factory=dict)
+    server_activity: ServerActivity | None = None
+    explained: Explained | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -88,6 +88,14 @@ def format_count(count: int) -> str:
     return f"{count:,}"
 
 
+def format_bytes(count: float) -> str:
+    """Three significant digits with the unit that fits: ``151 B``, ``8.19 kB``, in powers of ten."""
+    for factor, unit in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
+        if count >= 0.9995 * factor:
+            return f"{_three_digits(count / factor)} {unit}"
+    return f"{count:.3g} B"
+
+
 def _three_digits(value: float) -> str:
     magnitude = abs(value)
     if magnitude >= 99.95:

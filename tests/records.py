@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+from pytest_stormdb.database.activity import Event, Observation, ServerActivity, WorkersAccount, account_for
 from pytest_stormdb.database.health import HealthResult
 from pytest_stormdb.database.server import ServerFacts
+from pytest_stormdb.database.statements import Statement, Statements
+from pytest_stormdb.database.tables import Table
+from pytest_stormdb.database.tuning import ChangedSetting
+from pytest_stormdb.database.waits import Blocker
 from pytest_stormdb.load.plan import make_plan
+from pytest_stormdb.measurement.attribution import Span, WaitSample
+from pytest_stormdb.measurement.counters import Counters
 from pytest_stormdb.measurement.recorder import Recorder, Snapshot
 from pytest_stormdb.measurement.sample import Failure, Sample
 from pytest_stormdb.measurement.stats import RunStatistics, statistics_of
@@ -53,6 +60,28 @@ def plain_record(**changes: Any) -> RunRecord:
     return RunRecord(**given | changes)
 
 
+def server_activity() -> ServerActivity:
+    """Of 250 operations that took 20 s: 40 looks, 30 of them at a lock, which was held by another client."""
+    before = {"commits": 0, "rollbacks": 0, "deadlocks": 0, "temp_files": 0, "temp_bytes": 0, "blocks_read": 0}
+    after = before | {"commits": 260, "deadlocks": 1, "blocks_hit": 870, "blocks_read": 5}
+    rows = {"rows_returned": 500, "rows_inserted": 0, "rows_updated": 50, "rows_deleted": 0}
+    groups = {"database": after | rows, "wal": {"bytes": 5000}, "checkpoints": {"timed": 1, "requested": 0}}
+    spans = {0: [Span(10 * n, 10 * n, 10 * n + 9) for n in range(40)]}
+    query = Statement("UPDATE stock SET n = n - $1", 50, 800.0, 0.0, 50, 200, 0, 0, 4000)
+    seen = Observation(
+        growth=Counters(groups),
+        samples=[WaitSample(10 * n + 5, 0, "CPU*" if n % 4 == 3 else "Lock:tuple") for n in range(40)],
+        blockers=[(Blocker("VACUUM stock", "active", False), 3)],
+        statements=Statements({(1, True, 10): query}),
+        tables=(Table("public.stock", 8192, 16384, 100, 50, 1, 0, 0, 250, 0, 50, 40, 0, None, None),),
+        settings=(ChangedSetting("work_mem", "64MB", "4096 x kB", "configuration file"),),
+        events=(Event(0.7, "autovacuum", "of public.stock"),),
+        connections=(6, 100),
+        notes=("tables: permission denied",),
+    )
+    return account_for(seen, WorkersAccount(spans=spans), operations=250, response_s=20.0, slow_from_s=1.0)
+
+
 def rich_record() -> RunRecord:
     """A record with something of everything: two operations, a part, failures, stages, verdicts, health."""
     whole = snapshot(read=200, write=50, failures=3, part=50)
@@ -86,5 +115,4 @@ def rich_record() -> RunRecord:
         dropped=2,
         lost=("worker 3 was killed by SIGKILL",),
         reasons=("p50 < 1ms [read]: measured 100 ms", "3 of 253 iterations failed: 3 x 40001"),
-        server_activity={"blocks_per_op": 3.5},
     )

@@ -17,27 +17,33 @@ HOME = Path(pytest_stormdb.__file__).parent
 
 ROOMS = {
     "": "errors units",
-    "measurement": "clock machine sample trace histogram distributions blocks recorder stats scalability usage noise",
+    "measurement": (
+        "clock machine sample trace histogram distributions blocks recorder stats scalability usage"
+        " attribution shares cause counters query_text plan_tree noise"
+    ),
     "embedded": "watchdog binaries server",
     "load": "values stages sweep option options layers alternation plan pacing",
     "configuration": "yaml_nodes fields parameters file",
     "database": (
-        "connect target server isolation results pipelining statement readiness async_statement copying connection "
-        "processes health"
+        "connect target server isolation results pipelining statement costs readiness async_statement"
+        " copying connection processes health counters tables tuning statements waits activity pulse"
+        " observer explain recording"
     ),
     "packages": (
         "names dependencies metadata checksums signatures discovery admission importer static_analysis scaffold"
     ),
-    "verdict": "validity threshold judgement interim betting comparison history",
+    "verdict": "validity server_figures threshold judgement interim betting comparison history",
     "record": "",
     "workload": "contract",
     "telemetry": "logs buckets exporters prometheus opentelemetry",
     "workers": (
-        "layout arrivals deadline lifecycle messages forwarding flush turns loop timeouts runtime group"
-        " launcher process local together rates collected supervisor"
+        "layout arrivals deadline looks lifecycle messages forwarding flush turns loop timeouts runtime"
+        " group launcher process local together rates collected supervisor"
     ),
-    "reports": "terminal junit document stored shown html charts run_page comparison_page page markdown live",
-    "run": "progress figures conclusion preconditions smoke alternating comparing result compared pipeline",
+    "reports": (
+        "server_activity terminal junit document stored shown html charts run_page comparison_page page markdown live"
+    ),
+    "run": ("progress figures conclusion preconditions smoke slowest alternating comparing result compared pipeline"),
     "cli": "",
     "plugin": (
         "options packages outputs screen session collection workloads settings doubts execution comparison fixtures"

@@ -24,7 +24,11 @@ class Event:
     """Something that happened on the server ``at_s`` after the start of the measured part."""
 
     at_s: float
-    what: str
+    kind: str
+    detail: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.detail}".strip()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,6 +16,7 @@ from ..errors import ServerError
 from ..measurement.clock import SYSTEM_CLOCK, Clock, sleep_for_ns
 from ..measurement.sample import Failure
 from .connect import CONNECT_TIMEOUT_S, connect, connect_async
+from .costs import BackendWork, flush_counters, own_work
 from .readiness import release
 
 _ACTIVE = psycopg.pq.TransactionStatus.ACTIVE
@@ -78,6 +79,12 @@ class NoConnection:
     async def open(self) -> None:
         """There is nothing to open."""
 
+    def flush_counters(self) -> None:
+        """There is nothing to hand in."""
+
+    def own_work(self) -> BackendWork | None:
+        return None
+
     async def close(self) -> None:
         """There is nothing to close."""
 
@@ -85,11 +92,13 @@ class NoConnection:
 class WorkerConnection(NoConnection):
     """A connection in autocommit, idle between iterations.
 
-    ``may_go_on`` is asked between attempts to reconnect, whether there is still a run to reconnect for.
+    ``may_go_on`` is asked between attempts to reconnect, whether there is still a run to reconnect for; ``on_open`` is
+    told the number of the server's process for each session.
     """
 
     def __init__(self, holder: Holder, name: str, *, is_async: bool = False, clock: Clock = SYSTEM_CLOCK) -> None:
         self.may_go_on: Callable[[], bool] = lambda: True
+        self.on_open: Callable[[int], None] = lambda pid: None
         self._holder = holder
         self._name = name
         self._is_async = is_async
@@ -119,6 +128,15 @@ class WorkerConnection(NoConnection):
     def replace_next(self) -> None:
         """Take a new connection before the next iteration, whatever this one looks like."""
         self._is_unusable = True
+
+    def flush_counters(self) -> None:
+        """Have the backend hand in what it counted until now. For between two iterations."""
+        if self.is_clean():
+            flush_counters(self.pgconn)
+
+    def own_work(self) -> BackendWork | None:
+        """What the backend did in all, where the server counts that. For after the last iteration."""
+        return own_work(self.pgconn) if self.is_clean() else None
 
     async def open(self, timeout_s: int = CONNECT_TIMEOUT_S) -> None:
         """Connect. Raises ServerError."""
@@ -196,6 +214,7 @@ class WorkerConnection(NoConnection):
         self.pgconn = conn.pgconn
         self._is_unusable = False
         self.pgconn.exec_(b"SET client_connection_check_interval = 1000")
+        self.on_open(self.pgconn.backend_pid)
 
     def _request_cancel(self) -> None:
         try:

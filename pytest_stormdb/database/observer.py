@@ -232,5 +232,5 @@ class _Watch:
             ):
                 at_ns = self._sampler.place_ns(round((at_s or 0) * 1e9)) if count else None
                 if at_ns is not None and at_ns >= self._from_ns:
-                    found.append(Event((at_ns - self._from_ns) / 1e9, f"{what} of {table.name}"))
+                    found.append(Event((at_ns - self._from_ns) / 1e9, what, f"of {table.name}"))
         return tuple(sorted(found, key=lambda event: event.at_s))

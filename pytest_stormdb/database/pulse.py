@@ -49,4 +49,4 @@ def events_of(pulses: Sequence[Pulse], from_ns: int) -> Iterator[Event]:
             ("deadlock", later.deadlocks - earlier.deadlocks),
         ):
             if count > 0:
-                yield Event(at_s, what if count == 1 else f"{count} {what}s")
+                yield Event(at_s, what, "" if count == 1 else f"({count})")

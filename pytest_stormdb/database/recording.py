@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -10,7 +11,8 @@ from typing import Any
 
 import psycopg
 
-from .statement import AsyncStatement, Statement
+from .async_statement import AsyncStatement
+from .statement import Statement
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +34,7 @@ class Recording:
     def attach(self, worker: Any, *, is_async: bool) -> None:
         """Write down what this worker executes from now on; ask before its statements are prepared."""
         kind = _recorded_async(self) if is_async else _recorded(self)
-        worker.prepare = lambda sql: kind(worker, sql)
+        worker.prepare = functools.cache(lambda sql: kind(worker, sql))
 
     def attach_connection(self, conn: Any) -> None:
         """Write down what is executed by cursors of this connection that are made from now on."""

@@ -105,6 +105,13 @@ OPTIONS: tuple[Option, ...] = (
         scope="plan",
     ),
     Option(
+        "explain",
+        FLAG,
+        FLAG_AND_INI,
+        "show the plan of the slowest operation's main statement; it is executed once more, and rolled back",
+        False,
+    ),
+    Option(
         "sweep",
         _SWEEP,
         FLAG_AND_INI,

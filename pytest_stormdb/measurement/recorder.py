@@ -13,6 +13,7 @@ from .histogram import Histogram
 from .sample import Failure, Sample, as_plain
 from .trace import Span, TracedDurations, Tracer
 
+_MOST_LOOKED_AT = 1000
 MOST_METADATA = 5
 """Of how many failed results with the same code the metadata is kept."""
 
@@ -122,6 +123,7 @@ class Recorder:
     """What one worker saw since it was last emptied. Used by one thread, merged anywhere; never shared."""
 
     def __init__(self, tracer: Tracer | None = None) -> None:
+        self.looked_at = array("Q")
         self.tallies: dict[str, Tally] = {}
         self.metrics: dict[str, Metric] = {}
         self.reconnects = 0
@@ -176,6 +178,20 @@ class Recorder:
         if self._tracer is not None:
             code = "" if failure is None else failure.code
             self._tracer.part(Span(sample.operation, sample.started_ns, sample.finished_ns, code))
+
+    def keep_span(self, intended_ns: int, started_ns: int, finished_ns: int) -> None:
+        """Keep, of an iteration in which the server was looked at, when it was meant to start, started and finished.
+
+        What is too much between two collections is let go, whatever it is: a part of them shows the shares as well.
+        """
+        if len(self.looked_at) < _MOST_LOOKED_AT * 3:
+            self.looked_at.extend((intended_ns, started_ns, finished_ns))
+
+    def take_spans(self) -> bytes:
+        """The spans kept since the last call, three numbers each."""
+        taken = self.looked_at.tobytes()
+        del self.looked_at[:]
+        return taken
 
     def metric(self, name: str, kind: str) -> Metric:
         """The metric of that name; raises ValueError where it exists as another kind."""

@@ -86,6 +86,7 @@ def run_item(item: pytest.Function) -> None:
                 exporters=state.exporters,
                 screen=screen,
                 longest_ns=longest_ns(item.config),
+                explains=value_of(item.config, "explain"),
             )
         records.append(record)
         _keep(item, state, records[-1])
@@ -120,6 +121,7 @@ def run_in_hand(item: pytest.Item, function: Callable[..., Any], dsn: str, optio
                 exporters=state.exporters,
                 screen=screen,
                 longest_ns=longest_ns(item.config),
+                explains=value_of(item.config, "explain"),
             )
     _keep(item, state, record)
     raise_interruption(item, record)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from .session import SESSION, as_test_failures
 if TYPE_CHECKING:
     from ..configuration.parameters import Parameters
     from ..database.server import Admin
+    from ..measurement.plan_tree import Plan
     from ..run.compared import Compared
     from ..run.result import Result
 
@@ -136,6 +137,18 @@ class Runner:
         from .execution import run_in_hand
 
         return run_in_hand(self._item, function, self._dsn, options)
+
+    def plan(self, query: str, params: Sequence[Any] | Mapping[str, Any] | None = None) -> Plan:
+        """The plan of a statement with its parameters (``%s``), in the workload's own place.
+
+        It is executed, and what it writes is rolled back. ``plan.uses(index=...)`` and ``plan.scans(table)`` ask for
+        its shape, ``plan.blocks`` and ``plan.rows`` for what it met, ``plan.fingerprint`` for the shape as a whole.
+        """
+        from ..database.connect import connect
+        from ..database.explain import explain
+
+        with as_test_failures(), connect(self._dsn, name="stormdb plan") as connection:
+            return explain(connection, query, params)
 
     def compare(
         self,

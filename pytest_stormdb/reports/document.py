@@ -25,6 +25,7 @@ from ..verdict.threshold import Verdict
 
 if TYPE_CHECKING:
     from ..database.server import ServerFacts
+from .server_activity import activity_document, explained_document
 
 FORMAT = "stormdb-run/1"
 
@@ -76,7 +77,8 @@ def run_document(record: RunRecord) -> dict[str, Any]:
             for h in record.health
         ],
         "metrics": {name: _metric(metric) for name, metric in sorted(statistics.metrics.items())},
-        "server_activity": dict(record.server_activity),
+        "explained": explained_document(record.explained) if record.explained else None,
+        "server_activity": activity_document(record.server_activity) if record.server_activity else {},
         "noise": _noise(record),
         "validity": {"valid": record.validity.valid, "findings": list(record.validity.findings)},
         "lost": list(record.lost),

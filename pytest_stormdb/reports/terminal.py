@@ -14,6 +14,7 @@ from ..units import (
     format_rate,
     format_ratio,
 )
+from .server_activity import activity_lines, explained_lines
 
 if TYPE_CHECKING:
     from ..database.server import ServerFacts
@@ -61,6 +62,11 @@ def lines(record: SessionRecord) -> Iterator[Line]:
         yield Line(f"{run.nodeid}  ({_load(run)})", "strong")
         yield from _table(run, max(width, len("operation")))
         yield from _judgement(run)
+        if run.server_activity is not None:
+            timeline = run.statistics.timeline
+            yield from (Line(f"  {text}") for text in activity_lines(run.server_activity, timeline))
+        if run.explained is not None:
+            yield from (Line(f"  {text}") for text in explained_lines(run.explained))
         yield Line("")
     for comparison in record.comparisons:
         yield from _comparison(comparison)

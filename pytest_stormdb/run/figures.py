@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from ..database.activity import Observation, ServerActivity, WorkersAccount, account_for
+from ..database.costs import OWN_TRANSACTIONS
 from ..load.plan import LoadPlan
 from ..measurement.blocks import block_ns
 from ..measurement.recorder import Snapshot
+from ..measurement.shares import SLOWEST
 from ..measurement.stats import RunStatistics, statistics_of
 from ..record import StageResult
 from ..workers.collected import Collected
@@ -28,6 +31,23 @@ def results_of_stages(collected: Collected, plan: LoadPlan) -> tuple[StageResult
         statistics = _statistics(collected.stages.get(index, Snapshot()), {}, elapsed_ns, plan)
         results.append(StageResult(stage, statistics))
     return tuple(results)
+
+
+def activity_of_run(seen: Observation, collected: Collected, statistics: RunStatistics) -> ServerActivity:
+    """What the server did for the iterations of the measured part."""
+    response = statistics.total.response
+    account = WorkersAccount(
+        spans=collected.spans(),
+        ended=collected.works,
+        own_transactions=OWN_TRANSACTIONS * sum(work is not None for work in collected.works),
+    )
+    return account_for(
+        seen,
+        account,
+        operations=statistics.total.count,
+        response_s=response.histogram.total_ns / 1e9,
+        slow_from_s=response.percentile(100 * (1 - SLOWEST)),
+    )
 
 
 def _statistics(whole: Snapshot, intervals: Mapping[int, Snapshot], elapsed_ns: int, plan: LoadPlan) -> RunStatistics:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from ..database.connect import address, with_parameters
 from ..database.health import HealthCheck, HealthResult, Monitor, run_checks
+from ..database.observer import Observer
 from ..database.processes import ServerProcesses
 from ..database.server import (
     ServerFacts,
@@ -38,9 +39,10 @@ from ..workers.runtime import Job
 from ..workers.supervisor import Alongside, Steering, Supervisor
 from ..workload.contract import Workload
 from .conclusion import conclude, explanation, interruption, log_conclusion
-from .figures import results_of_stages, statistics_of_run
+from .figures import activity_of_run, results_of_stages, statistics_of_run
 from .preconditions import preflight
 from .progress import Screen, watched
+from .slowest import explain_slowest
 
 _log = logging.getLogger("stormdb")
 
@@ -62,6 +64,7 @@ def run(
     launcher: Callable[[Job], Launcher] = pick_launcher,
     screen: Screen | None = None,
     longest_ns: int = 0,
+    explains: bool = False,
 ) -> RunRecord:
     """Run a workload against the server at ``dsn`` and say what happened. Raises ServerError before it starts.
 
@@ -76,14 +79,17 @@ def run(
     before = MachineTime.now()
     traced = exporters.trace_every
     job = Job(workload, plan, with_parameters(dsn, application_name=name), name, traced, longest_ns=longest_ns)
-    exported = Run(workload, plan, *address(dsn))
-    beside = _beside(monitor, interim, watch, lambda: exporters.during(exported))
-    collected = _load(Supervisor(launcher(job), plan, beside, watch=watched(workload.nodeid, plan, screen)), dsn, name)
+    exported, looks = Run(workload, plan, *address(dsn)), job.looks
+    observer = Observer(dsn, dsn, name, pids=looks.backends, marks=looks, has_warmup=plan.warmup_ns > 0)
+    beside = _beside(monitor, interim, watch, observer, lambda: exporters.during(exported))
+    shown = watched(workload.nodeid, plan, screen)
+    collected = _load(Supervisor(launcher(job), plan, beside, watch=shown, backends=looks.backends), dsn, name)
     stolen = MachineTime.now().stolen_since(before)
     results = (*checked, *monitor.results, *run_checks([check for check in checks if not check.advisory], dsn, "after"))
     statistics = statistics_of_run(collected, plan)
     validity = assess_generator(plan, statistics, collected.usage, stolen=stolen, dropped=collected.dropped)
-    evidence = Evidence(statistics, collected.dropped, validity, watch.noise, collected.measured_from_ns)
+    activity = activity_of_run(observer.result(), collected, statistics)
+    evidence = Evidence(statistics, collected.dropped, validity, watch.noise, collected.measured_from_ns, activity)
     verdicts = judge(thresholds, evidence)
     outcome, reasons = conclude(collected, statistics, verdicts, thresholds, results, interim.reason)
     log_conclusion(workload, outcome, verdicts, results)
@@ -111,6 +117,8 @@ def run(
         stopped_by=collected.signal,
         skipped=interruption(collected, "skip"),
         exit_reason=interruption(collected, "exit"),
+        server_activity=activity,
+        explained=explain_slowest(job, statistics) if explains else None,
     )
 
 
@@ -122,15 +130,21 @@ def _server(dsn: str, plan: LoadPlan, *, embedded: bool) -> ServerFacts:
 
 
 def _beside(
-    monitor: Monitor, interim: Interim, watch: NoiseWatch, export: Callable[[], contextlib.AbstractContextManager[Tick]]
+    monitor: Monitor,
+    interim: Interim,
+    watch: NoiseWatch,
+    observer: Observer,
+    export: Callable[[], contextlib.AbstractContextManager[Tick]],
 ) -> Alongside:
-    """Health checks, the watch for noise, thresholds that steer the run, and exporters, from its start to its end."""
+    """Health checks, the watches over noise and over the server, thresholds that steer the run, and exporters, from its
+    start to its end."""
 
     @contextlib.contextmanager
     def beside(run: Steering) -> Iterator[Look]:
         with (
             monitor.during(run.stop),
             watch.during() as look_around,
+            observer.during(),
             export() as tell,
             interim.during(run.stop, run.extend) as judge_so_far,
         ):

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..measurement.stats import Latency, OperationStatistics
 from ..record import RunRecord
 from ..reports.document import run_document
 from ..units import format_count, format_duration, format_rate
+
+if TYPE_CHECKING:
+    from ..database.activity import ServerActivity
 
 
 class OperationResults:
@@ -122,6 +125,12 @@ class Result(OperationResults):
     def dropped(self) -> int:
         """Scheduled iterations that no worker was free to start before the end."""
         return self.run.dropped
+
+    @property
+    def server(self) -> ServerActivity:
+        """What the server did during the measured part."""
+        assert self.run.server_activity is not None
+        return self.run.server_activity
 
     @property
     def record(self) -> dict[str, Any]:

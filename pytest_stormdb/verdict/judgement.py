@@ -7,16 +7,21 @@ fails only if the blocks in which nobody disturbed it show by themselves, beyond
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from ..measurement.blocks import batch_mean, warm_from
 from ..measurement.distributions import binomial_tail
 from ..measurement.noise import Noise, Window
 from ..measurement.stats import Block, Latency, OperationStatistics, RunStatistics
 from ..units import format_count, format_duration, format_ratio
+from .server_figures import ServerFigure, server_figure
 from .threshold import Threshold, Verdict
 from .validity import Validity
+
+if TYPE_CHECKING:
+    from ..database.activity import ServerActivity
 
 CONFIDENCE = 0.99
 BEYOND = 10
@@ -34,14 +39,14 @@ _TENTHS = 10
 @dataclass(frozen=True, slots=True)
 class Evidence:
     """What thresholds are judged by. ``began_ns`` is the monotonic instant at which the measured part began,
-    ``costs`` are the server's, by metric."""
+    ``activity`` is what the server did."""
 
     statistics: RunStatistics
     dropped: int = 0
     validity: Validity = field(default_factory=Validity)
     noise: Noise = field(default_factory=Noise)
     began_ns: int = 0
-    costs: Mapping[str, float] = field(default_factory=dict)
+    activity: ServerActivity | None = None
 
     def figures(self, threshold: Threshold) -> OperationStatistics:
         """Those that a threshold is about. Raises KeyError where its operation did not run."""
@@ -65,6 +70,8 @@ def _judge(threshold: Threshold, evidence: Evidence) -> Verdict:
     if threshold.operation is not None and threshold.operation not in operations:
         known = ", ".join(sorted(operations)) or "none"
         return Verdict(threshold, "fail", None, reason=f"no operation {threshold.operation!r} ran; there were: {known}")
+    if threshold.kind == "server":
+        return _judge_server(threshold, server_figure(threshold.metric, evidence.activity))
     estimate = _estimate(threshold, evidence)
     if estimate is None or math.isnan(estimate):
         return Verdict(threshold, "fail", None, reason="nothing was measured")
@@ -83,6 +90,19 @@ def _judge(threshold: Threshold, evidence: Evidence) -> Verdict:
     return verdict("inconclusive", doubt) if doubt else verdict("fail")
 
 
+def _judge_server(threshold: Threshold, figure: ServerFigure) -> Verdict:
+    """Counters decide at once; a share that was sampled fails only when its whole interval does."""
+    if figure.value is None:
+        return Verdict(threshold, "inconclusive", None, reason=figure.missing)
+    if threshold.holds(figure.value):
+        return Verdict(threshold, "pass", figure.value)
+    low, high = figure.low, figure.high
+    if low is not None and high is not None and (threshold.holds(low) or threshold.holds(high)):
+        between = f"surely only between {threshold.shown(low)} and {threshold.shown(high)}; a longer run decides it"
+        return Verdict(threshold, "inconclusive", figure.value, reason=between)
+    return Verdict(threshold, "fail", figure.value)
+
+
 # -- figures ---------------------------------------------------------------------------------------------------------
 
 
@@ -91,8 +111,6 @@ def _estimate(threshold: Threshold, evidence: Evidence) -> float | None:
     figures = evidence.figures(threshold)
     if threshold.kind in ("latency", "throughput", "errors"):
         return figures.value_of(metric)
-    if threshold.kind == "server":
-        return evidence.costs.get(metric.removeprefix("server."))
     if threshold.kind == "own":
         own = statistics.metrics.get(metric.removeprefix("metrics."))
         return None if own is None else own.value

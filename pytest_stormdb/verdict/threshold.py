@@ -21,15 +21,15 @@ from ..units import (
     parse_rate_per_s,
     parse_ratio,
 )
+from .server_figures import SERVER_METRICS, is_server_metric, is_share
 
 Ruling = Literal["pass", "fail", "inconclusive", "invalid"]
 Kind = Literal["latency", "throughput", "errors", "count", "own", "server"]
 
 _TOKENS = re.compile(r"\s*(?P<metric>[^\s<>=]*)\s*(?P<comparison><=|>=|==|<|>)?\s*(?P<value>.*?)\s*", re.DOTALL)
 _COUNTS = ("retries", "dropped", "reconnects")
-_COSTS = tuple(f"server.{name}_per_op" for name in ("blocks", "rows", "wal_bytes", "temp_bytes"))
 _LATENCIES = ("min", "mean", "p50", "p90", "p95", "p99", "p99.9", "max")
-_KNOWN = (*_LATENCIES, "throughput", "errors", *_COUNTS, *_COSTS)
+_KNOWN = (*_LATENCIES, "throughput", "errors", *_COUNTS, *SERVER_METRICS)
 _OPERATORS: Mapping[str, Callable[[float, float], bool]] = {
     "<": operator.lt,
     "<=": operator.le,
@@ -67,6 +67,10 @@ class Threshold:
         if not comparison or not value:
             at = match.start("value") if not comparison else len(expression.rstrip())
             raise _refusal(expression, at, f"{_FORM}; {'a value' if comparison else 'one of < <= > >= =='} is missing")
+        if kind == "server" and (operation is not None or abort):
+            raise _refusal(
+                expression, match.start("metric"), "the server's figures are of the whole run, known at its end"
+            )
         try:
             limit = _parse_limit(kind, metric, value)
         except PlanError as error:
@@ -111,7 +115,7 @@ class Threshold:
         if self.kind == "throughput":
             unit = self.expression[-1]
             return format_rate(value, unit if unit in "mh" else "s")
-        if self.kind == "errors":
+        if self.kind == "errors" or is_share(self.metric):
             return format_ratio(value)
         return format_count(int(value)) if float(value).is_integer() else f"{value:.4g}"
 
@@ -123,7 +127,7 @@ def _kind_of(metric: str) -> Kind | None:
         return "throughput"
     if metric == "errors":
         return "errors"
-    if metric in _COSTS:
+    if is_server_metric(metric):
         return "server"
     if re.fullmatch(r"metrics\.[\w.]+", metric):
         return "own"
@@ -131,7 +135,7 @@ def _kind_of(metric: str) -> Kind | None:
 
 
 def _unknown(metric: str) -> str:
-    near = get_close_matches(metric, _KNOWN, 1, 0.75)
+    near = [name for name in _KNOWN if name.startswith(f"{metric}_")] or get_close_matches(metric, _KNOWN, 1, 0.75)
     hint = f"did you mean {near[0]!r}?" if near else f"known are {_METRICS}"
     return f"unknown metric {metric!r}; {hint}"
 
@@ -147,7 +151,7 @@ def _parse_limit(kind: Kind, metric: str, value: str) -> float:
         return parse_duration_ns(value, metric) / 1e9
     if kind == "throughput":
         return parse_rate_per_s(_number_or(value), metric)
-    if kind == "errors":
+    if kind == "errors" or is_share(metric):
         return parse_ratio(value, metric)
     number = _number_or(value)
     if isinstance(number, str):

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import pickle
+from array import array
 from collections import deque
 from dataclasses import dataclass, field
 
+from ..database.costs import BackendWork
 from ..errors import WorkerLost
+from ..measurement.attribution import Span
 from ..measurement.recorder import Snapshot
 from ..measurement.usage import GroupUsage
 from .messages import (
@@ -47,6 +50,8 @@ class Collected:
     stopped_ns: int | None = None
     signal: str | None = None
     dropped: int = 0
+    works: list[BackendWork | None] = field(default_factory=list)
+    _spans: dict[int, array[int]] = field(default_factory=dict)
     _kept: deque[IntervalCounts] = field(default_factory=deque)
     kept_bytes: int = 0
 
@@ -54,10 +59,17 @@ class Collected:
         """Take in what a worker recorded; nothing of it is of the warm-up."""
         if message.interval < 0:
             return
+        self._spans.setdefault(message.worker, array("Q")).frombytes(message.spans)
         self._kept.append(message)
         self.kept_bytes += len(message.packed)
         while self.kept_bytes > self.most_kept_bytes:
             self._add_up_oldest()
+
+    def spans(self) -> dict[int, list[Span]]:
+        """The iterations in which the server was looked at, by worker, each worker's in the order of their start."""
+        return {
+            worker: [Span(*kept[at : at + 3]) for at in range(0, len(kept), 3)] for worker, kept in self._spans.items()
+        }
 
     def so_far(self) -> Snapshot:
         """All that was counted until now."""

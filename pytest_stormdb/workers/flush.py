@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import time
 from array import array
 from bisect import bisect
 from collections.abc import Callable
@@ -42,7 +43,8 @@ class Flush:
     ``boundary_ns`` is where the present interval or stage ends, ``send_ns`` when to send at the latest, ``due_ns`` the
     earlier of both. ``calls`` and ``called_ns`` count the measured calls sent and the time within them, ``wake_lag``
     how late an idle worker came to its arrivals (to be appended to ``wake_lags_ns``). Where arms take turns, the
-    intervals are their blocks, and ``on_block`` is called when one begins, with its number.
+    intervals are their blocks, and ``on_block`` is called when one begins, with its number. ``on_measured`` is called
+    once, between two iterations, when the measured part begins, and takes ``own_ns``.
     """
 
     def __init__(
@@ -55,8 +57,9 @@ class Flush:
         alternation: Alternation | None = None,
         on_block: Callable[[int], None] | None = None,
     ) -> None:
+        self.on_measured: Callable[[], None] | None = None
         self.calls = 0
-        self.called_ns = 0
+        self.called_ns = self.own_ns = 0
         self.wake_lag = Histogram()
         self.wake_lags_ns = array("Q")
         self.due_ns = self.send_ns = self.boundary_ns = 0
@@ -90,6 +93,7 @@ class Flush:
         self.leave_if_forked()
         if at_ns >= self.boundary_ns:
             self._emit()
+            self._begin_measuring()
             self._enter_interval_at(at_ns)
             self._set_due(now_ns)
         elif now_ns >= self.send_ns:
@@ -124,6 +128,14 @@ class Flush:
         self.send_ns = now_ns + INTERVAL_NS
         self.due_ns = min(self.boundary_ns, self.send_ns)
 
+    def _begin_measuring(self) -> None:
+        if self.on_measured is None:
+            return
+        from_ns = time.perf_counter_ns()
+        self.on_measured()
+        self.own_ns = time.perf_counter_ns() - from_ns
+        self.on_measured = None
+
     def _enter_interval_at(self, at_ns: int) -> None:
         if self._alternation is not None:
             self._enter_phase_at(at_ns - self.measured_from_ns, self._alternation)
@@ -153,7 +165,8 @@ class Flush:
                 self.calls += tally.service.count + tally.failed.count
                 self.called_ns += tally.service.total_ns + tally.failed.total_ns
         packed = pickle.dumps(snapshot, pickle.HIGHEST_PROTOCOL)
-        self._send(IntervalCounts(self._worker.id, self._interval, self._stage, packed, operations, failures))
+        spans = self._recorder.take_spans()
+        self._send(IntervalCounts(self._worker.id, self._interval, self._stage, packed, operations, failures, spans))
 
 
 _living: WeakSet[Flush] = WeakSet()

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, Pipe, wait
 from typing import Any, cast
 
-from ..load.plan import LoadPlan
 from ..measurement.clock import SYSTEM_CLOCK, Clock
 from .arrivals import ArrivalQueue, make_arrivals
 from .deadline import Deadline
@@ -92,7 +91,7 @@ class PipedLauncher(ABC):
 
     def start(self, delay_ns: int) -> None:
         self._feed()
-        self._start_ns = _timed(self._control, self._job.plan, delay_ns)
+        self._start_ns = _timed(self._control, self._job, delay_ns)
         self._tell(Start(self._start_ns))
 
     def extend(self, duration_ns: int) -> None:
@@ -198,7 +197,7 @@ class InlineLauncher:
 
     def start(self, delay_ns: int) -> None:
         try:
-            self._run(self._group.run(_timed(self._control, self._job.plan, delay_ns)))
+            self._run(self._group.run(_timed(self._control, self._job, delay_ns)))
         finally:
             self.dismiss()
 
@@ -237,11 +236,13 @@ def _make_arrivals(job: Job, *, between_processes: bool) -> ArrivalQueue:
     return make_arrivals(plan, between_processes=between_processes, alternation=job.alternation, arm=job.arm)
 
 
-def _timed(control: Control, plan: LoadPlan, delay_ns: int) -> int:
-    """The instant of a start so long from now; the deadline that follows from it is set."""
+def _timed(control: Control, job: Job, delay_ns: int) -> int:
+    """The instant of a start so long from now; the deadline that follows is set, and those who look are told."""
+    plan = job.plan
     start_ns = control.clock.now_ns() + delay_ns
     if plan.duration_ns is not None:
         control.deadline.set(start_ns + plan.warmup_ns + plan.duration_ns)
+    job.looks.begin(start_ns + plan.warmup_ns)
     return start_ns
 
 

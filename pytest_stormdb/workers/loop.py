@@ -26,6 +26,7 @@ from ..measurement.recorder import Buffers, Recorder
 from ..measurement.sample import Failure, OperationResult, Sample
 from ..workload.contract import Worker, Workload, failure_of
 from .deadline import DEADLINE
+from .looks import LOOKED
 from .messages import FirstFailure, Interruption, Message
 from .turns import Turns
 
@@ -65,8 +66,9 @@ def run_sync(coroutine: Coroutine[Any, Any, T]) -> T:
 class Loop:
     """One worker's iterations, from the first turn to the last.
 
-    ``calls`` are the workload's operations, bound. ``overdue`` is the iteration that outlived its timeout, set by
-    whoever watches it. ``spin_ns``: how long before its arrival an idle worker stops sleeping.
+    ``calls`` are the workload's operations, bound; ``looked`` tells which iterations' spans to keep. ``overdue`` is the
+    iteration that outlived its timeout, set by whoever watches it. ``spin_ns``: how long before its arrival an idle
+    worker stops sleeping.
     """
 
     def __init__(
@@ -81,6 +83,7 @@ class Loop:
         draws: random.Random,
         send: Callable[[Message], None],
         clock: Clock,
+        looked: memoryview,
         spin_ns: int = 0,
     ) -> None:
         self.worker = worker
@@ -94,6 +97,7 @@ class Loop:
         self._connection = connection
         self._send = send
         self._clock = clock
+        self._looked = looked
         self._spin_ns = spin_ns
         self._weights = list(accumulate(operation.weight for operation in workload.operations))
         self._explained = False
@@ -125,7 +129,7 @@ class Loop:
         worker, now_ns, words = self.worker, self._clock.now_ns, self._words
         is_open, retries, pgconn, state = self._plan.is_open, self._plan.retries, self._connection.pgconn, None
         name, call, buffers = self._draw()
-        append = buffers.service.append
+        append, looked, keep_span = buffers.service.append, self._looked, self._recorder.keep_span
         first = worker.iteration + 1
         for worker.iteration in range(first, first + self.turns.most):
             if retries:
@@ -141,6 +145,8 @@ class Loop:
                 if is_open:
                     buffers.response.append(finished - turn)
                     buffers.lag.append(started - turn)
+                if looked[LOOKED] >= started:
+                    keep_span(turn if is_open else started, started, finished)
             elif run_sync(self._conclude(Sample(name, turn if is_open else started, started, finished), value)):
                 return
             value = None  # what the call returned is let go of here, and not within the next call's time
@@ -155,7 +161,7 @@ class Loop:
         worker, now_ns, words = self.worker, self._clock.now_ns, self._words
         is_open, retries, pgconn, state = self._plan.is_open, self._plan.retries, self._connection.pgconn, None
         name, call, buffers = self._draw()
-        append = buffers.service.append
+        append, looked, keep_span = buffers.service.append, self._looked, self._recorder.keep_span
         first = worker.iteration + 1
         for worker.iteration in range(first, first + self.turns.most):
             if retries:
@@ -171,6 +177,8 @@ class Loop:
                 if is_open:
                     buffers.response.append(finished - turn)
                     buffers.lag.append(started - turn)
+                if looked[LOOKED] >= started:
+                    keep_span(turn if is_open else started, started, finished)
             elif await self._conclude(Sample(name, turn if is_open else started, started, finished), value):
                 return
             value = None  # what the call returned is let go of here, and not within the next call's time
@@ -230,6 +238,7 @@ class Loop:
             self._record_results(sample, value)
         else:
             self._recorder.record(sample, is_open=self._plan.is_open)
+            self._keep_span(sample)
 
     def _record_results(self, sample: Sample, results: list[OperationResult]) -> None:
         """Each result counts for its operation; the call's duration enters once for each operation named."""
@@ -244,6 +253,13 @@ class Loop:
             self._recorder.tally(name).rows += result.rows_affected or 0
         for name, count in successes.items():
             self._recorder.record(sample._replace(operation=name), is_open=self._plan.is_open, count=count)
+        if successes:
+            self._keep_span(sample)
+
+    def _keep_span(self, sample: Sample) -> None:
+        """Where the server was looked at during this iteration, what was seen there belongs to it."""
+        if self._looked[LOOKED] >= sample.started_ns:
+            self._recorder.keep_span(sample.intended_ns, sample.started_ns, sample.finished_ns)
 
     def _fail(self, sample: Sample, error: BaseException) -> None:
         stop = self._workload.stops(error)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 
+from ..database.costs import BackendWork
 from ..errors import StormDBError
 from ..measurement.usage import GroupUsage
 
@@ -29,6 +30,9 @@ class IntervalCounts:
 
     ``packed`` is the pickled Snapshot: unpacking it is for when nobody is being measured. ``operations`` and
     ``failures`` are its totals, of the warm-up too.
+
+    ``spans`` are those of the iterations in which the server was looked at, three ``Q`` of an array for each: intended,
+    started, finished.
     """
 
     worker: int
@@ -37,6 +41,7 @@ class IntervalCounts:
     packed: bytes
     operations: int = 0
     failures: int = 0
+    spans: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,11 +96,23 @@ class Warned:
 
 
 @dataclass(frozen=True, slots=True)
+class Backend:
+    """A worker's session on the server, by the number of its process there; a new one after a reconnect."""
+
+    worker: int
+    pid: int
+
+
+@dataclass(frozen=True, slots=True)
 class WorkerDone:
-    """A worker's iterations are over, so long after the start of the run, by its own clock."""
+    """A worker's iterations are over, so long after the start of the run, by its own clock.
+
+    ``work`` is what its backend did, where the server says.
+    """
 
     worker: int
     elapsed_ns: int
+    work: BackendWork | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,5 +123,15 @@ class GroupDone:
 
 
 Message = (
-    Ready | IntervalCounts | FirstFailure | Interruption | Broken | Printed | Logged | Warned | WorkerDone | GroupDone
+    Ready
+    | Backend
+    | IntervalCounts
+    | FirstFailure
+    | Interruption
+    | Broken
+    | Printed
+    | Logged
+    | Warned
+    | WorkerDone
+    | GroupDone
 )

@@ -21,8 +21,9 @@ from .arrivals import ArrivalQueue
 from .deadline import Deadline
 from .flush import Flush
 from .lifecycle import Lifecycle, State
+from .looks import Looks
 from .loop import Loop
-from .messages import Broken, Message, Ready, WorkerDone
+from .messages import Backend, Broken, Message, Ready, WorkerDone
 from .timeouts import WatchedLoop
 from .turns import Turns
 
@@ -32,7 +33,8 @@ class Job:
     """What all workers of a run work on, wherever they are; those of one ``arm``, where arms take turns.
 
     ``name`` is what their connections are called. Of ``trace_every`` iterations of each one is traced; 0 for none.
-    ``longest_ns`` is how long they may have to measure, if that may be longer than planned.
+    ``longest_ns`` is how long they may have to measure, if that may be longer than planned; ``looks`` is shared with
+    whoever watches the server from this machine.
     """
 
     workload: Workload
@@ -43,6 +45,7 @@ class Job:
     alternation: Alternation | None = None
     arm: int = 0
     longest_ns: int = 0
+    looks: Looks = field(default_factory=Looks)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +106,10 @@ class WorkerRuntime:
             draws=draws,
             send=send,
             clock=clock,
+            looked=job.looks.words,
             spin_ns=spin_ns(plan, cpus()) if is_alone else 0,  # one that shares an interpreter would hold up others
         )
+        self.flush.on_measured = self.connection.flush_counters
         self.resources = Resources(self.worker)
         self._workload = job.workload
         self._send = send
@@ -122,6 +127,7 @@ class WorkerRuntime:
             return NoConnection()
         connection = WorkerConnection(self.worker, job.name, is_async=job.workload.is_async, clock=clock)
         connection.may_go_on = self.turns.may_go_on
+        connection.on_open = lambda pid: self._send(Backend(self.worker.id, pid))
         return connection
 
     async def connect(self) -> None:
@@ -156,7 +162,8 @@ class WorkerRuntime:
         """Say that the iterations are over; what a worker says that was given up is not heard."""
         self.turns.finish()
         if self.lifecycle.enter(State.DONE) or self.lifecycle.state is State.FAILED:
-            self._send(WorkerDone(self.worker.id, self._clock.now_ns() - start_ns))
+            elapsed_ns = self._clock.now_ns() - start_ns
+            self._send(WorkerDone(self.worker.id, elapsed_ns, self.connection.own_work()))
 
     async def tear_down(self) -> None:
         """Give everything back, and say what is wrong."""

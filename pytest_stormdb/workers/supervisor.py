@@ -17,7 +17,7 @@ from .collected import Collected
 from .forwarding import replay
 from .launcher import Launcher, WorkerGroup
 from .lifecycle import Lifecycle, State
-from .messages import Broken, FirstFailure, GroupDone, Interruption, IntervalCounts, Message, Ready, WorkerDone
+from .messages import Backend, Broken, FirstFailure, GroupDone, Interruption, IntervalCounts, Message, Ready, WorkerDone
 
 _LOOK_NS = 100_000_000
 _READY_NS = 30_000_000_000
@@ -75,8 +75,10 @@ class Supervisor:
         alongside: Alongside,
         clock: Clock = SYSTEM_CLOCK,
         watch: Callable[[Collected], None] = lambda collected: None,
+        backends: dict[int, int] | None = None,
     ) -> None:
-        """``watch`` looks at what was collected several times a second, from the forks to the end."""
+        """``watch`` looks at what was collected several times a second, from the forks to the end. ``backends`` is told
+        the server's processes, each with its worker."""
         self._launcher = launcher
         self._plan = plan
         self._alongside = alongside
@@ -88,6 +90,7 @@ class Supervisor:
         self._measured_from_ns: int | None = None
         self._duration_ns = plan.duration_ns
         self._elapsed_ns = 0
+        self._backends = {} if backends is None else backends
         self._collected = Collected(by_stage=bool(plan.stages))
 
     def run(self) -> Collected:
@@ -199,11 +202,14 @@ class Supervisor:
             case IntervalCounts():
                 collected.add(message)
                 collected.rates.add(message, each.heard_ns - collected.measured_from_ns)
+            case Backend():
+                self._backends[message.pid] = message.worker
             case Ready():
                 each.ready += 1
                 if each.ready == len(each.group.ids):
                     each.lifecycle.enter(State.READY)
             case WorkerDone():
+                collected.works.append(message.work)
                 self._elapsed_ns = max(self._elapsed_ns, message.elapsed_ns)
             case GroupDone():
                 each.lifecycle.enter(State.DONE)

@@ -74,7 +74,7 @@ class Turns:
         self._flush.finish()
         if self._arrivals is None and self._flush.calls:
             elapsed_ns = self._now_ns() - max(self._start_ns, self._flush.measured_from_ns)
-            self.pause_ns = max(0, elapsed_ns - self._waited_ns - self._flush.called_ns)
+            self.pause_ns = max(0, elapsed_ns - self._waited_ns - self._flush.called_ns - self._flush.own_ns)
 
     def may_go_on(self) -> bool:
         """Asked between attempts to reconnect: whether the run still goes on. Sends a sign of life, too."""

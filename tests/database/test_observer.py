@@ -148,7 +148,7 @@ def test_events_are_told_with_their_second(each_server: EmbeddedServer, own_dsn:
 
     activity = observe(each_server.dsn, own_dsn, work, workers=2, duration_s=4).activity
     event = activity.events[-1]  # 14 tells of earlier ones late
-    assert event.what == "checkpoint"
+    assert event.kind == "checkpoint"
     assert 1.0 < event.at_s < 4.5
     assert activity.connections[1] == 100
     assert 3 <= activity.connections[0] < 100
@@ -172,7 +172,7 @@ def test_a_deadlock_is_counted(server: EmbeddedServer, newest_dsn: str) -> None:
 
     activity = observe(server.dsn, newest_dsn, cross, workers=2, duration_s=3).activity
     assert activity.growth.get("database", "deadlocks") == 1
-    assert [event.what for event in activity.events if "checkpoint" not in event.what] == ["deadlock"]
+    assert [event.kind for event in activity.events if event.kind != "checkpoint"] == ["deadlock"]
 
 
 def test_the_finer_profile_is_used_where_it_is(each_server: EmbeddedServer, own_dsn: str, conn: Connection) -> None:
