@@ -33,7 +33,7 @@ ROOMS = {
     "workload": "contract",
     "telemetry": "logs buckets exporters prometheus opentelemetry",
     "workers": (
-        "layout arrivals deadline lifecycle messages forwarding flush turns loop timeouts runtime group"
+        "layout arrivals deadline lifecycle messages forwarding flush turns loop timeouts runtime heartbeat group"
         " launcher process local together rates collected supervisor"
     ),
     "reports": "terminal junit document stored shown html charts run_page comparison_page page markdown live",
