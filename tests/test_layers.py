@@ -37,7 +37,7 @@ ROOMS = {
     "workload": "contract",
     "telemetry": "logs buckets exporters prometheus opentelemetry",
     "workers": (
-        "layout arrivals deadline looks lifecycle messages forwarding flush turns loop timeouts runtime"
+        "layout arrivals deadline looks lifecycle messages forwarding flush turns loop timeouts runtime heartbeat"
         " group launcher process local together rates collected supervisor"
     ),
     "reports": (

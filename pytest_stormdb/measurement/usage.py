@@ -23,6 +23,7 @@ class GroupUsage:
     ``gc_total_ns`` the longest garbage collection and all of them. ``wake_lag`` is how late idle workers of an open
     loop came to an arrival, ``pause_ns`` what the ``workers`` of a closed loop spent between their ``calls``, think
     time not included. ``records`` are the log records and warnings of the workload.
+    ``stalled_ns`` is how long the process's threads stood still although a CPU was free, ``stall_max_ns`` the longest.
     """
 
     workers: int = 1
@@ -37,6 +38,8 @@ class GroupUsage:
     yields: int = 0
     gc_max_ns: int = 0
     gc_total_ns: int = 0
+    stalled_ns: int = 0
+    stall_max_ns: int = 0
     wake_lag: Histogram = field(default_factory=Histogram)
 
 

@@ -21,6 +21,7 @@ from ..record import (
     StageResult,
     environment,
 )
+from ..verdict.comparison import Comparison
 from ..verdict.threshold import Verdict
 
 if TYPE_CHECKING:
@@ -110,8 +111,24 @@ def comparison_document(record: ComparisonRecord) -> dict[str, Any]:
         "arms": list(record.arms),
         "plan": _plan(record.plan),
         "operations": [_operation(record.figures(arm)) for arm in (0, 1)],
-        "differences": [[pair.difference for pair in epoch] for epoch in comparison.epochs],
+        "histograms": [record.figures(arm).response.histogram.encode() for arm in (0, 1)],
+        "effects": _effects(comparison),
     }
+
+
+def _effects(comparison: Comparison) -> list[dict[str, Any]]:
+    """The ratio in each pair, with its epoch and whether it was undisturbed; after each epoch, the interval so far."""
+    effects: list[dict[str, Any]] = [
+        {"ratio": math.exp(pair.difference), "epoch": number, "clean": pair.is_clean}
+        for number, epoch in enumerate(comparison.epochs)
+        for pair in epoch
+    ]
+    for number in range(len(comparison.epochs)):
+        so_far = dataclasses.replace(comparison, epochs=comparison.epochs[: number + 1])
+        if so_far.pairs:
+            low, high = so_far.interval
+            effects[len(so_far.pairs) - 1] |= {"low": _number(low), "high": _number(high)}
+    return effects
 
 
 def _sweep(sweep: Sweep) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from ..verdict.threshold import Threshold
 
 SIGNS = {"passed": "✔", "failed": "✘", "error": "✘", "inconclusive": "?", "invalid": "?"}
 RULINGS = {"pass": "passed", "fail": "failed", "inconclusive": "inconclusive", "invalid": "invalid"}
-SIDES = {"slower": "failed", "not slower": "passed", "inconclusive": "inconclusive"}
+SIDES = {"slower": "failed", "not faster": "failed", "not slower": "passed", "faster": "passed"}
 WORST_FIRST = ("error", "failed", "invalid", "inconclusive", "passed")
 FIGURES = ("operations", "failures", "throughput", "p50", "p95", "p99", "max")
 

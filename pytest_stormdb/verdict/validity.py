@@ -34,6 +34,9 @@ _LATE_S = 0.005
 """Idle workers woke 0.1 to 0.3 ms (p99) late on an idle machine, 2 to 4 ms here, 5 to 8 ms beside computing ones."""
 _STOLEN = 0.1
 """Machines of hosted CI lose 2 to 20 %; from a tenth on, p95 moves by more than the usual margin of 10 %."""
+_STALLED = 0.01
+"""Of the time: a p99 bounds a hundredth of the calls. None on this machine; 0.5 to 0.7 with a thread that holds the
+lock for 50 ms of every 70."""
 _RATE_MISSED = 0.05
 """A finding, which spoils nothing: what is below is the last iteration of each worker."""
 _LOGGED_SHARE = 0.1
@@ -60,7 +63,7 @@ def assess_generator(
 ) -> Validity:
     """All findings about the generator, and which of them make slow numbers its own doing rather than the server's."""
     findings: list[str] = []
-    reasons = [*_busy(statistics, groups), *_late(groups), *_stolen(stolen)]
+    reasons = [*_busy(statistics, groups), *_stalled(groups), *_late(groups), *_stolen(stolen)]
     findings += reasons
     findings += _rate_missed(plan, statistics, dropped)
     findings += _paused(statistics, groups)
@@ -122,6 +125,16 @@ def _paused(statistics: RunStatistics, groups: Sequence[GroupUsage]) -> list[str
     if pause_s < _PAUSE_SHOWN_S or pause_s < _PAUSE_SHARE * service_s:
         return []
     return [f"workers started {format_duration(pause_s)} (mean) after they could have: their process was held up"]
+
+
+def _stalled(groups: Sequence[GroupUsage]) -> list[str]:
+    """Something of the workload's own held the interpreter lock of a process, and with it its workers."""
+    worst = max(groups, key=lambda group: group.stalled_ns / group.wall_ns if group.wall_ns else 0.0, default=None)
+    if worst is None or worst.stalled_ns <= _STALLED * worst.wall_ns:
+        return []
+    share = format_ratio(min(1.0, worst.stalled_ns / worst.wall_ns))
+    longest = format_duration(worst.stall_max_ns / 1e9)
+    return [f"a process of workers stood still for {share} of the time, up to {longest}: its interpreter lock was held"]
 
 
 def _late(groups: Sequence[GroupUsage]) -> list[str]:

@@ -13,6 +13,7 @@ from ..errors import WorkloadError
 from ..measurement.usage import GroupUsage, UsageMeter, scheduler_usage
 from ..workload.contract import CURRENT_WORKER
 from .forwarding import forwarded_records
+from .heartbeat import Heartbeat
 from .lifecycle import State
 from .loop import Interrupted, run_sync
 from .messages import Broken, GroupDone, Message
@@ -73,6 +74,7 @@ class Group:
         self._clock = control.clock
         self._send = send
         self._usage = GroupUsage()
+        self._heartbeat = Heartbeat()
         self._workers = [WorkerRuntime(job, control, each, send, is_alone=len(ids) == 1) for each in ids]
 
     async def set_up(self) -> bool:
@@ -107,6 +109,7 @@ class Group:
         usage = self._usage
         counted = [worker for worker in self._workers if worker.lifecycle.state is not State.STUCK]
         usage.workers = len(counted)
+        usage.stalled_ns, usage.stall_max_ns = self._heartbeat.stalled_ns, self._heartbeat.longest_ns
         usage.records = forwarded_records()
         for worker in counted:
             usage.wake_lag.merge(worker.flush.wake_lag)
@@ -120,10 +123,11 @@ class Group:
 
     def _run_threads(self, start_ns: int) -> None:
         """Run a lone worker in this thread, and several in one each."""
-        ended = threading.Event()
+        ended, heartbeat = threading.Event(), self._heartbeat
         timeouts = ThreadTimeouts([each.watched() for each in self._workers], self._job.plan.timeout_ns, self._give_up)
         guard = threading.Thread(target=self._enforce, args=(timeouts, ended), daemon=True)
         guard.start()
+        heartbeat.start()
         if len(self._workers) == 1:
             accept_interrupts(self._workers[0].loop)
             self._run_thread(self._workers[0], start_ns)
@@ -131,6 +135,7 @@ class Group:
             self._run_in_threads(start_ns)
         ended.set()
         guard.join()
+        heartbeat.end()
 
     def _enforce(self, timeouts: ThreadTimeouts, ended: threading.Event) -> None:
         while not ended.wait(poll_s(self._job.plan.timeout_ns)):
