@@ -25,9 +25,9 @@ ROOMS = {
     "load": "values stages sweep option options layers alternation plan pacing",
     "configuration": "yaml_nodes fields parameters file",
     "database": (
-        "connect target server isolation results pipelining statement costs readiness async_statement"
-        " copying connection processes health counters tables tuning statements waits activity pulse"
-        " observer explain recording"
+        "names url connect target steady pooler claim sessions own_database own_schema server results pipelining"
+        " statement costs readiness async_statement copying connection isolation processes health counters tables"
+        " tuning statements waits activity pulse observer explain recording"
     ),
     "packages": (
         "names dependencies metadata checksums signatures discovery admission importer static_analysis scaffold"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from psycopg import errors, generators, pq
@@ -12,7 +13,7 @@ from psycopg import errors, generators, pq
 from .pipelining import Collected, Later
 from .readiness import readiness
 from .results import FAILED, checked
-from .statement import Prepared
+from .statement import Prepared, unnamed
 
 _IDLE = pq.TransactionStatus.IDLE
 _CANCEL_TIMEOUT_S = 5.0
@@ -69,18 +70,40 @@ class AsyncStatement(Prepared):
                 pgconn.send_query(leftover)
                 await conn.wait(generators.execute(pgconn))
             name, sql = self._text(conn)
+            self._readiness = readiness(conn)
+            if conn.prepare_threshold is None and pgconn.transaction_status == _IDLE:
+                await self._describe(conn, name, sql)
+                self._send = partial(unnamed, pgconn.send_query_params, sql)
+                return
+            self._send = pgconn.send_query_prepared
             pgconn.send_prepare(name, sql)
             checked(conn, (await conn.wait(generators.execute(pgconn)))[-1])
             pgconn.send_describe_prepared(name)
-            self._readiness = readiness(conn)
             self._settle_on(conn, name, checked(conn, (await conn.wait(generators.execute(pgconn)))[-1]))
+
+    async def _describe(self, conn: Any, name: bytes, sql: bytes) -> None:
+        """Learn its types without preparing it, in a transaction, for which a pooler keeps the session."""
+        pgconn = conn.pgconn
+        steps = (
+            lambda: pgconn.send_query(b"BEGIN"),
+            lambda: pgconn.send_prepare(b"", sql),
+            lambda: pgconn.send_describe_prepared(b""),
+        )
+        try:
+            for step in steps:
+                step()
+                result = checked(conn, (await conn.wait(generators.execute(pgconn)))[-1])
+            self._settle_on(conn, name, result)
+        finally:
+            pgconn.send_query(b"ROLLBACK")
+            await conn.wait(generators.execute(pgconn))
 
     async def _answer(self, conn: Any, values: list[Any]) -> Any:
         """Send, wait and read; what is left to send or to read in a second step is psycopg's."""
         pgconn, lock = conn.pgconn, conn.lock
         await lock.acquire()
         try:
-            pgconn.send_query_prepared(self._name, values)
+            self._send(self._name, values)
             if pgconn.flush():
                 return (await conn.wait(generators.execute(pgconn)))[-1]
             try:

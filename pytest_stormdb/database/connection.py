@@ -7,7 +7,8 @@ import inspect
 import random
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import psycopg
@@ -15,7 +16,7 @@ import psycopg
 from ..errors import ServerError
 from ..measurement.clock import SYSTEM_CLOCK, Clock, sleep_for_ns
 from ..measurement.sample import Failure
-from .connect import CONNECT_TIMEOUT_S, connect, connect_async
+from .connect import CONNECT_TIMEOUT_S, connect, connect_async, reraised
 from .costs import BackendWork, flush_counters, own_work
 from .readiness import release
 
@@ -30,11 +31,26 @@ _LONGEST_BACKOFF_NS = 1_000_000_000
 _CANCEL_TIMEOUT_S = 2.0
 
 
+@dataclass(frozen=True, slots=True)
+class SessionCare:
+    """What may be done to a worker's session on the server: settings made in it, statements prepared by themselves."""
+
+    sets: bool = True
+    prepares: bool = True
+
+
+OWN_SESSION = SessionCare()
+
+
 class Holder(Protocol):
     """Whose connection it is: holds the connection for the workload, and the address to open another."""
 
     conn: Any
     dsn: str
+
+    @property
+    def connect_hooks(self) -> Sequence[Callable[[Any], Any]]:
+        """What sets up each new connection."""
 
 
 class _Idle:
@@ -96,13 +112,22 @@ class WorkerConnection(NoConnection):
     told the number of the server's process for each session.
     """
 
-    def __init__(self, holder: Holder, name: str, *, is_async: bool = False, clock: Clock = SYSTEM_CLOCK) -> None:
+    def __init__(
+        self,
+        holder: Holder,
+        name: str,
+        *,
+        is_async: bool = False,
+        clock: Clock = SYSTEM_CLOCK,
+        care: SessionCare = OWN_SESSION,
+    ) -> None:
         self.may_go_on: Callable[[], bool] = lambda: True
         self.on_open: Callable[[int], None] = lambda pid: None
         self._holder = holder
         self._name = name
         self._is_async = is_async
         self._clock = clock
+        self._care = care
         self._conn: Any = None
         self.pgconn: Any = None
         self._is_unusable = False
@@ -144,6 +169,9 @@ class WorkerConnection(NoConnection):
             self._use(await connect_async(self._holder.dsn, name=self._name, timeout_s=timeout_s))
         else:
             self._use(connect(self._holder.dsn, name=self._name, timeout_s=timeout_s))
+        for hook in self._holder.connect_hooks:
+            with reraised("worker.on_connect"):
+                await _finished(hook(self._holder.conn))
 
     async def repair(self) -> bool:
         """Roll back or reconnect; whether it reconnected. Raises ServerError when the server stays away."""
@@ -208,12 +236,17 @@ class WorkerConnection(NoConnection):
     def _use(self, conn: Any) -> None:
         """Use a new connection, and let the server notice within a second should we be killed in a statement.
 
+        A session that others use as well, behind a pooler, or where nothing is to be set, stays as it is.
+
         The setting exists from PostgreSQL 14 on, on Linux and macOS servers; elsewhere the error is of no account.
         """
         self._holder.conn = self._conn = conn
         self.pgconn = conn.pgconn
         self._is_unusable = False
-        self.pgconn.exec_(b"SET client_connection_check_interval = 1000")
+        if self._care.sets:
+            self.pgconn.exec_(b"SET client_connection_check_interval = 1000")
+        if not self._care.prepares:
+            conn.prepare_threshold = None
         self.on_open(self.pgconn.backend_pid)
 
     def _request_cancel(self) -> None:

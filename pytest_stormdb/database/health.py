@@ -13,7 +13,7 @@ from typing import Any
 import psycopg
 
 from ..errors import ServerError, StormDBError
-from .connect import connect
+from .steady import open_steady
 
 _SKEW_S = 1.0
 _SOONEST_S = 0.05
@@ -55,15 +55,15 @@ class HealthResult:
         return not self.ok and not self.advisory
 
 
-def built_in(timeout_s: float, interval_s: float) -> list[HealthCheck]:
-    """The checks every run gets."""
+def built_in(timeout_s: float, interval_s: float, *, writes: bool = True) -> list[HealthCheck]:
+    """The checks every run gets; one that ``writes`` needs a server that is not in recovery."""
 
     def check(name: str, function: Check, *, advisory: bool = False) -> HealthCheck:
         return HealthCheck(name, function, timeout_s, interval_s, advisory=advisory)
 
     return [
         check("server reachable", _answers),
-        check("not in recovery", _not_in_recovery),
+        *([check("not in recovery", _not_in_recovery)] if writes else []),
         check("clock skew", _clock_skew, advisory=True),
         check("other sessions", _other_sessions, advisory=True),
     ]
@@ -104,22 +104,11 @@ def _ask(check: HealthCheck, dsn: str) -> tuple[bool, str]:
 
 @contextlib.contextmanager
 def _connection(dsn: str, timeout_s: float) -> Iterator[psycopg.Connection[Any]]:
-    conn = connect(dsn, name="stormdb health", timeout_s=max(2, round(timeout_s)))
-    guard = threading.Timer(timeout_s, _cut, [conn, timeout_s])
-    guard.start()
+    conn = open_steady(dsn, name="stormdb health", limit_s=timeout_s, timeout_s=max(2, round(timeout_s)))
     try:
-        conn.execute("SELECT set_config('statement_timeout', %s, false)", [f"{max(1, round(timeout_s * 1000))}ms"])
         yield conn
     finally:
-        guard.cancel()
-        guard.join()
         conn.close()
-
-
-def _cut(conn: psycopg.Connection[Any], timeout_s: float) -> None:
-    """A server that does not even time out: leave it."""
-    with contextlib.suppress(psycopg.Error, OSError):
-        conn.cancel_safe(timeout=min(2.0, timeout_s))
 
 
 def _answers(conn: psycopg.Connection[Any]) -> None:

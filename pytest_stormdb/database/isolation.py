@@ -1,68 +1,181 @@
-"""Where a workload's objects live: a schema of its own, made and dropped by us."""
+"""Where a workload's objects live: in a database of its own, in a schema of its own, or nowhere of ours."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import psycopg
-from psycopg import sql
 
-from ..errors import ServerError
-from .connect import reraised, with_search_path
-from .server import admin_connection
+from ..errors import PlanError, ServerError
+from .claim import Claim
+from .connect import Dsn, redacted, same_place, with_parameters, with_search_path
+from .connection import SessionCare
+from .own_database import OwnDatabase
+from .own_schema import OwnSchema
+from .pooler import Pooler, pooler_at
+from .steady import open_steady
 
-_MARK = "made by pytest-stormdb; dropped after the run"
+KINDS = ("database", "schema", "none")
+_NAME = "stormdb fixture"
+_NO_PRIVILEGE = "42501"
+_MISSING = re.compile(
+    r"(?P<kind>relation|table|view|type|function|schema|sequence) [\"«„“]?(?P<name>[\w.]+)[^\n]*? does not exist"
+)
 
 
-class Schema:
-    """The schema a workload lives in: made, marked, and dropped by us, and by nobody else at the same time."""
+@dataclass(frozen=True, slots=True)
+class Home:
+    """Where a workload lives: ``dsn`` leads its clients there, ``admin_dsn`` our own statements.
 
-    def __init__(self, conn: psycopg.Connection[Any], name: str) -> None:
-        self.name = name
-        self._conn = conn
-        self._identifier = sql.Identifier(name)
+    ``target`` is the address the run was sent to; ``name`` that of what was made; ``claim`` the right to it.
+    """
 
-    def create(self) -> None:
-        """Make it anew. Raises ServerError where one of that name is not ours, or in use by another run."""
-        lock = self._conn.execute("SELECT pg_try_advisory_lock(hashtext(%s))", [f"stormdb:{self.name}"]).fetchone()
-        if lock is None or not lock[0]:
-            raise ServerError(f"schema {self.name} is in use by another run on this database; wait for its end")
-        found = self._conn.execute(
-            "SELECT obj_description(oid, 'pg_namespace') FROM pg_namespace WHERE nspname = %s", [self.name]
-        ).fetchone()
-        if found is not None and found[0] != _MARK:
-            raise ServerError(f"schema {self.name} exists and was not made by pytest-stormdb; drop or rename it")
-        with reraised(f"cannot make schema {self.name}"):
-            if found is not None:
-                self.drop()
-            self._conn.execute(sql.SQL("CREATE SCHEMA {}").format(self._identifier))
-            self._conn.execute(sql.SQL("COMMENT ON SCHEMA {} IS {}").format(self._identifier, _MARK))
+    isolation: str
+    dsn: Dsn
+    admin_dsn: Dsn
+    target: Dsn
+    name: str | None = None
+    claim: Claim | None = None
+    pooler: Pooler = Pooler.NONE
+    notes: tuple[str, ...] = ()
 
-    def drop(self) -> None:
-        """Drop it with everything in it."""
-        with reraised(f"cannot drop schema {self.name}"):
-            self._conn.execute(sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(self._identifier))
+    @classmethod
+    def at(cls, dsn: str) -> Home:
+        """What is there already, at an address."""
+        return cls("none", Dsn(dsn), Dsn(dsn), Dsn(dsn))
 
-    def give_back(self) -> None:
-        """Drop it, and let the next run have its name at once: a server notices a hang-up only after a while."""
-        self.drop()
-        with reraised(f"cannot give back schema {self.name}"):
-            self._conn.execute("SELECT pg_advisory_unlock(hashtext(%s))", [f"stormdb:{self.name}"])
+    @property
+    def is_pooled(self) -> bool:
+        """Whether a pooler stands between the load and the server."""
+        return self.pooler is not Pooler.NONE
+
+    @property
+    def care(self) -> SessionCare:
+        """What may be done to the sessions of workers here."""
+        return SessionCare(
+            sets=self.isolation != "none" and not self.is_pooled, prepares=self.pooler is not Pooler.TRANSACTION
+        )
+
+    @property
+    def lost(self) -> str | None:
+        """Why this is no longer the workload's own: another run has it."""
+        return self.claim.lost if self.claim is not None else None
+
+    def kept(self, stop_run: Callable[[], None]) -> contextlib.AbstractContextManager[None]:
+        """Look after the right to it while a run goes on; ``stop_run`` where it is lost."""
+        return self.claim.during(stop_run) if self.claim is not None else contextlib.nullcontext()
+
+    def beside(self, name: str) -> contextlib.AbstractContextManager[Home]:
+        """An empty home of another name, of the same kind where this one is a workload's own."""
+        kind = None if self.isolation == "none" else self.isolation
+        return isolated(self.target, name, wanted=kind, admin_dsn=self.admin_dsn if self.is_past_pooler else None)
+
+    @property
+    def is_past_pooler(self) -> bool:
+        """Whether our own statements have an address of their own."""
+        return not same_place(self.dsn, self.admin_dsn)
+
+    def hint(self, text: str) -> str | None:
+        """What to say of a failure over what is missing here, and is there in the target's database."""
+        wanted = dict.fromkeys((found["kind"], found["name"]) for found in _MISSING.finditer(text))
+        if self.isolation != "database" or not wanted:
+            return None
+        with contextlib.suppress(ServerError, psycopg.Error), open_steady(self.target, name="stormdb admin") as conn:
+            for kind, name in wanted:
+                if _is_there(conn, kind, name):
+                    return (
+                        f"{name} exists in {conn.info.dbname}, but this workload has a database of its own:"
+                        f" isolation='none' loads {conn.info.dbname}'s own {_PLURALS.get(kind, 'tables')}"
+                    )
+        return None
+
+
+_PLURALS = {"type": "types", "function": "functions", "schema": "schemas", "sequence": "sequences"}
+_LOOK = {
+    "type": "SELECT to_regtype(%s) IS NOT NULL",
+    "function": "SELECT EXISTS (SELECT FROM pg_proc WHERE proname = %s)",
+    "schema": "SELECT to_regnamespace(%s) IS NOT NULL",
+}
+
+
+def _is_there(conn: psycopg.Connection[Any], kind: str, name: str) -> bool:
+    row = conn.execute(_LOOK.get(kind, "SELECT to_regclass(%s) IS NOT NULL").encode(), [name]).fetchone()
+    return bool(row and row[0])
 
 
 @contextlib.contextmanager
-def made_for_arms(dsn: str, name: str) -> Iterator[str]:
-    """An empty place of its own for an arm of a comparison, cleared away at the end; where it is."""
-    with admin_connection(dsn) as admin:
-        schema = Schema(admin, schema_name(name))
-        schema.create()
-        yield with_search_path(dsn, schema.name)
-        schema.give_back()
+def isolated(
+    target: Dsn, name: str, *, wanted: str | None = None, admin_dsn: Dsn | None = None, keep: bool = False
+) -> Iterator[Home]:
+    """Make a home for a workload called ``name``, and clear it away at the end, unless it is to be kept.
+
+    ``wanted`` is one of KINDS, or None for a database where the role may create one, else a schema. Raises
+    ServerError, from the end of the block too; what is left then is named.
+    """
+    target = with_parameters(target, application_name=_NAME)
+    ours = with_parameters(admin_dsn, application_name=_NAME) if admin_dsn is not None else target
+    with contextlib.closing(open_steady(ours, name="stormdb admin")) as admin:
+        pooler = pooler_at(target)
+        kind = wanted or ("database" if _may_create_databases(admin) else "schema")
+        if kind == "none":
+            yield Home("none", target, ours, target, pooler=pooler)
+            return
+        _check_writable(admin)
+        notes = () if wanted else _note_of(kind, admin)
+        own = OwnDatabase(admin, ours, name) if kind == "database" else OwnSchema(admin, ours, name)
+        try:
+            _create(own, kind)
+            if isinstance(own, OwnSchema):
+                dsn, inner = (with_search_path(each, *own.path()) for each in (target, ours))
+            else:
+                dsn, inner = (with_parameters(each, dbname=name) for each in (target, ours))
+            yield Home(kind, dsn, inner, target, name, own.claim, pooler, notes)
+            if not keep:
+                own.drop()
+        finally:
+            own.claim.release()
 
 
-def schema_name(workload: str, suffix: str = "") -> str:
-    """``stormdb_<workload><suffix>`` as an identifier PostgreSQL keeps whole (63 bytes)."""
-    plain = "".join(char if char.isalnum() and char.isascii() else "_" for char in workload.lower())
-    return f"stormdb_{plain}"[: 63 - len(suffix)] + suffix
+def _create(own: OwnDatabase | OwnSchema, kind: str) -> None:
+    try:
+        own.create()
+    except ServerError as error:
+        if error.sqlstate != _NO_PRIVILEGE:
+            raise
+        less = "isolation='schema' needs no right to create databases, " if kind == "database" else ""
+        raise ServerError(f"{error}; {less}isolation='none' loads what is there", error.sqlstate) from None
+
+
+def _may_create_databases(admin: psycopg.Connection[Any]) -> bool:
+    row = admin.execute("SELECT rolcreatedb OR rolsuper FROM pg_roles WHERE rolname = current_user").fetchone()
+    return bool(row and row[0])
+
+
+def _note_of(kind: str, admin: psycopg.Connection[Any]) -> tuple[str, ...]:
+    if kind == "database":
+        return ()
+    return (f"in a schema of its own, since role {admin.info.user} may not create databases (isolation='schema')",)
+
+
+def _check_writable(admin: psycopg.Connection[Any]) -> None:
+    row = admin.execute("SELECT pg_is_in_recovery()").fetchone()
+    if row is not None and row[0]:
+        raise ServerError(
+            "the server is in recovery and takes no writes; load its primary, or what is there with isolation='none'"
+        )
+
+
+def checked_kind(given: object, where: str) -> str:
+    """One of KINDS. Raises PlanError."""
+    if given not in KINDS:
+        raise PlanError(f"{where}: isolation={given!r} is none of {', '.join(KINDS)}")
+    return str(given)
+
+
+def how_to_look(home: Home) -> str:
+    """How to connect to a home that was kept."""
+    return f'{home.name} is kept: psql "{redacted(with_parameters(home.dsn, application_name=None))}"'

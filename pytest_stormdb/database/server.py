@@ -9,13 +9,11 @@ from typing import Any, TypeAlias
 import psycopg
 
 from ..errors import ServerError
-from .connect import (
-    connect,
-    reraised,
-)
+from .connect import place, reraised
+from .steady import open_steady
 
 Admin: TypeAlias = psycopg.Connection[Any]
-"""An autocommit connection that is not load."""
+"""An autocommit connection that is not load: without limits of the role, with one of ours for each statement."""
 
 _SHOWN_SETTINGS = (
     "shared_buffers", "fsync", "synchronous_commit", "full_page_writes", "max_connections", "work_mem",
@@ -26,21 +24,22 @@ _SHOWN_SETTINGS = (
 
 @dataclass(frozen=True, slots=True)
 class ServerFacts:
-    """The identity of a server: numbers mean nothing without it."""
+    """The identity of a server: numbers mean nothing without it. ``place`` is the database on it, without secrets."""
 
     version: str
     embedded: bool
     settings: Mapping[str, str] = field(default_factory=dict)
+    place: str = ""
 
 
-def describe(conn: psycopg.Connection[Any], *, embedded: bool) -> ServerFacts:
+def describe(conn: Admin, *, embedded: bool) -> ServerFacts:
     """Ask a server who it is."""
     rows = conn.execute(
         "SELECT name, current_setting(name) FROM pg_settings WHERE name = ANY(%s) ORDER BY name",
         [list(_SHOWN_SETTINGS)],
     ).fetchall()
     version = str(conn.execute("SHOW server_version").fetchall()[0][0]).split()[0]
-    return ServerFacts(version, embedded, dict(rows))
+    return ServerFacts(version, embedded, dict(rows), place(conn.info.dsn))
 
 
 def available_extensions(conn: psycopg.Connection[Any]) -> Mapping[str, str]:
@@ -81,4 +80,4 @@ def end_sessions(conn: psycopg.Connection[Any], name: str) -> int:
 
 def admin_connection(dsn: str) -> Admin:
     """Open one. Raises ServerError."""
-    return connect(dsn, name="stormdb admin")
+    return open_steady(dsn, name="stormdb admin")

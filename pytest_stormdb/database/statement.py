@@ -11,6 +11,7 @@ import itertools
 from collections.abc import Callable, Sequence
 from datetime import date
 from decimal import Decimal
+from functools import partial
 from typing import Any, Protocol
 from uuid import UUID
 
@@ -123,6 +124,11 @@ class Prepared:
         return rows
 
 
+def unnamed(send: Callable[[bytes, list[Any]], Any], sql: bytes, name: bytes, values: list[Any]) -> Any:
+    """What stands in for a call of a prepared statement where none is prepared."""
+    return send(sql, values)
+
+
 def _is_psycopgs(dumper: Any) -> bool:
     """Whether it is psycopg's own, in Python or C, and not one that was registered by a user."""
     return type(dumper).__module__.partition(".")[0] in _DRIVERS
@@ -131,7 +137,9 @@ def _is_psycopgs(dumper: Any) -> bool:
 class Statement(Prepared):
     """A statement of a worker's own connection, prepared at its first use on each connection.
 
-    Within ``worker.pipeline()`` each call returns a ``Later``. Errors are psycopg's.
+    Within ``worker.pipeline()`` each call returns a ``Later``. Errors are psycopg's. Where the connection prepares
+    nothing (``prepare_threshold`` is None, as behind a pooler that lends a session for a transaction), it is sent
+    anew each time.
     """
 
     def execute(self, *arguments: Any) -> int:
@@ -183,6 +191,15 @@ class Statement(Prepared):
         if leftover := self._take_leftover(pgconn):
             pgconn.exec_(leftover)
         name, sql = self._text(conn)
+        if conn.prepare_threshold is None and pgconn.transaction_status == _IDLE:
+            pgconn.exec_(b"BEGIN")  # keeps a pooler's session for the two
+            try:
+                checked(conn, pgconn.prepare(b"", sql))
+                self._settle_on(conn, name, checked(conn, pgconn.describe_prepared(b"")))
+            finally:
+                pgconn.exec_(b"ROLLBACK")
+            self._exec = partial(unnamed, pgconn.exec_params, sql)
+            return
         checked(conn, pgconn.prepare(name, sql))
         self._settle_on(conn, name, checked(conn, pgconn.describe_prepared(name)))
         self._exec = pgconn.exec_prepared

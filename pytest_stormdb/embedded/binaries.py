@@ -33,6 +33,17 @@ MISSING = (
 )
 
 
+ONLY_ROOT = (
+    "no embedded PostgreSQL: it does not run as root, and this root may not become another user (a rootless container,"
+    " or dropped capabilities): run pytest as another user, or name a server with --stormdb-dsn"
+)
+NO_ENTRY = (
+    "no embedded PostgreSQL: user {} has no entry in /etc/passwd, which initdb asks for:"
+    " add one, run pytest as another user, or name a server with --stormdb-dsn"
+)
+_CHOWN, _SETGID, _SETUID = 0, 6, 7  # capabilities(7)
+
+
 @dataclass(frozen=True)
 class Account:
     """The user to run PostgreSQL as where we are root, whom PostgreSQL refuses."""
@@ -113,16 +124,35 @@ def find_binaries() -> Binaries:
 
 
 def unprivileged() -> Account | None:
-    """Whom to become: nobody but root has to become anybody."""
-    if WINDOWS or os.geteuid() != 0:
+    """Whom to become: nobody but root has to become anybody. Raises ServerError where there is nobody to be."""
+    if WINDOWS:
         return None
     import pwd
 
+    if os.geteuid() != 0:
+        try:
+            pwd.getpwuid(os.geteuid())
+        except KeyError:
+            raise ServerError(NO_ENTRY.format(os.geteuid())) from None
+        return None
+    if not _may_become_another():
+        raise ServerError(ONLY_ROOT)
     known = sorted(pwd.getpwall(), key=lambda entry: (entry.pw_name != "nobody", entry.pw_name != "postgres"))
     for entry in known:
         if entry.pw_uid != 0:
             return Account(entry.pw_uid, entry.pw_gid)
     raise ServerError("PostgreSQL does not run as root, and this machine has no other user: give --stormdb-dsn")
+
+
+def _may_become_another() -> bool:
+    """Whether this root has the capabilities for it, on Linux; elsewhere a root has all rights."""
+    try:
+        status = Path("/proc/self/status").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return True
+    found = re.search(r"^CapEff:\s*([0-9a-f]+)", status, re.MULTILINE)
+    held = int(found[1], 16) if found else -1
+    return all(held >> bit & 1 for bit in (_CHOWN, _SETGID, _SETUID))
 
 
 def _copy(path: Path, target: Path) -> None:

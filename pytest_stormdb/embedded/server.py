@@ -19,6 +19,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from pytest_stormdb.embedded.binaries import (
+    ONLY_ROOT,
     WINDOWS,
     Account,
     Binaries,
@@ -34,6 +35,11 @@ SOCKET_LIMIT = 103  # bytes, the shorter of Linux (107) and macOS
 START_LIMIT = 60.0  # seconds for initdb, and again for postgres
 STOPPING = (("SIGINT", 10.0), ("SIGQUIT", 6.0), ("SIGKILL", 5.0))  # fast, immediate, at once; seconds each
 NOISE = re.compile(r"(?i)hint:|initdb: (removing|warning)|child process exited|system is shut down")
+# What its programs get of our environment: secrets stay with us, and PG* would lead them astray.
+PASSED_ON = (
+    "PATH", "TZ", "LD_LIBRARY_PATH", "LD_PRELOAD", "DYLD_LIBRARY_PATH", "NSS_WRAPPER_PASSWD", "NSS_WRAPPER_GROUP",
+    "SYSTEMROOT", "TEMP", "TMP",
+)  # fmt: skip
 LOG_PREFIX = re.compile(r"^\d\S+ \S+ \S+ \[\d+\] ")
 
 _running: set[EmbeddedServer] = set()
@@ -67,6 +73,9 @@ class EmbeddedServer:
         server = cls(binaries)
         try:
             server._serve(max_connections, settings or {})
+        except OSError as error:
+            server.stop()
+            raise ServerError(f"no embedded PostgreSQL from {binaries.source}: {error}") from None
         except BaseException:
             server.stop()
             raise
@@ -166,7 +175,7 @@ class EmbeddedServer:
                 stdout=subprocess.DEVNULL,
                 stderr=log,
                 cwd=self.directory,  # one that the server's user may enter
-                env={k: v for k, v in os.environ.items() if not k.startswith("PG")} | {"LC_ALL": "C"},
+                env={name: os.environ[name] for name in PASSED_ON if name in os.environ} | {"LC_ALL": "C"},
                 start_new_session=True,  # a terminal's Ctrl-C is ours to handle
                 creationflags=0x200 if WINDOWS else 0,  # CREATE_NEW_PROCESS_GROUP: the same on Windows
             )
@@ -214,16 +223,31 @@ class EmbeddedServer:
 def _make_directory(account: Account | None) -> Path:
     """A private directory: ``account`` can reach it, a Unix socket's path fits and needs no quoting."""
     for parent in (tempfile.gettempdir(), "/tmp"):  # noqa: S108 - mkdtemp makes it private
-        directory = Path(tempfile.mkdtemp(prefix="stormdb-", dir=parent))
+        directory = _new_directory(parent)
         fits = len(os.fsencode(directory)) + len(SOCKET) <= SOCKET_LIMIT
         plain = re.fullmatch(r"[\w./+-]+", str(directory))
         reached = account is None or account.can_reach(Path(parent))
         if TCP or (fits and plain and reached):
             if account:
-                os.chown(directory, account.uid, account.gid)
+                _give(directory, account)
             return directory
         directory.rmdir()
     raise ServerError(f"no room for a Unix socket: {tempfile.gettempdir()} and /tmp are too long or closed")
+
+
+def _new_directory(parent: str) -> Path:
+    try:
+        return Path(tempfile.mkdtemp(prefix="stormdb-", dir=parent))
+    except OSError as error:
+        raise ServerError(f"no embedded PostgreSQL: no folder can be made in {parent}: {error.strerror}") from None
+
+
+def _give(directory: Path, account: Account) -> None:
+    try:
+        os.chown(directory, account.uid, account.gid)
+    except OSError:  # a user namespace that maps no other user
+        directory.rmdir()
+        raise ServerError(ONLY_ROOT) from None
 
 
 def _free_port() -> int:

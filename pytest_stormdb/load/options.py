@@ -255,6 +255,25 @@ OPTIONS: tuple[Option, ...] = (
         "serve the counts of the run in progress, for Prometheus; without a host, to this machine only",
         metavar="[HOST:]PORT",
     ),
+    Option(
+        "isolation",
+        choice("database", "schema", "none"),
+        EVERYWHERE,
+        "where the workloads of a module live: a `database` of their own (the default where the role may create one),"
+        " a `schema` of their own, or `none`: what is there is loaded, and nothing is created, dropped or locked",
+        metavar="WHERE",
+        scope="item",
+    ),
+    Option(
+        "keep", FLAG, FLAG_AND_INI, "leave the workloads' databases for a look, and say how to connect", default=False
+    ),
+    Option(
+        "admin_dsn",
+        TEXT,
+        FLAG_AND_INI,
+        "the server's own address, for set-up, lock and health checks, where `dsn` is a pooler's",
+        metavar="DSN",
+    ),
     Option("smoke", FLAG, FLAG_AND_INI, "run each workload once, as a plain test, without load", default=False),
 )
 

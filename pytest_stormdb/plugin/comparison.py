@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from ..database.connect import connect
-from ..database.isolation import made_for_arms
+from ..database.isolation import Home
+from ..database.names import own_name
 from ..errors import PlanError
 from ..record import ComparisonRecord
 from ..reports.junit import comparison_properties
@@ -33,7 +34,7 @@ _POSITION = pytest.StashKey[int]()
 
 def compare_in_hand(
     item: pytest.Item,
-    dsn: str,
+    home: Home,
     functions: Sequence[Callable[..., Any]],
     states: tuple[State, State] | None,
     wanted: Mapping[str, Any],
@@ -51,10 +52,10 @@ def compare_in_hand(
     if session.why_unmeasured is not None:
         if states is None:
             for workload in workloads:
-                run_unmeasured(item, session, workload, plan, dsn)
+                run_unmeasured(item, session, workload, plan, home)
         pytest.skip(f"stormdb.compare measured nothing ({session.why_unmeasured}): there is nothing to compare")
-    fixed = tuple(Arm(name, workload, dsn) for name, workload in zip(names, workloads, strict=True))
-    places = _one_place(fixed) if states is None else _places(fixed, states, workload_name(item))
+    fixed = tuple(Arm(name, workload, home.dsn) for name, workload in zip(names, workloads, strict=True))
+    places = _one_place(fixed) if states is None else _places(home, fixed, states, workload_name(item))
     with as_test_failures():
         session.start_outputs()
         record = compare(
@@ -114,7 +115,7 @@ def _one_place(arms: Sequence[Arm]) -> Places:
     return place
 
 
-def _places(arms: Sequence[Arm], states: tuple[State, State], workload: str) -> Places:
+def _places(home: Home, arms: Sequence[Arm], states: tuple[State, State], workload: str) -> Places:
     """A database for each arm, made anew in every epoch, in the other order each time."""
 
     @contextlib.contextmanager
@@ -122,7 +123,7 @@ def _places(arms: Sequence[Arm], states: tuple[State, State], workload: str) -> 
         made: dict[int, str] = {}
         with contextlib.ExitStack() as stack:
             for number in (1, 0) if epoch % 2 else (0, 1):
-                made[number] = stack.enter_context(made_for_arms(arms[number].dsn, f"{workload}_arm{number}"))
+                made[number] = stack.enter_context(home.beside(own_name(f"{workload}_arm{number}"))).dsn
                 with connect(made[number], name="stormdb set-up") as connection:
                     states[number](connection)
             yield [Arm(arm.name, arm.workload, made[number]) for number, arm in enumerate(arms)]

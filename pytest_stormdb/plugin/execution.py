@@ -27,10 +27,11 @@ from .settings import Settings, settings_of, settings_of_call
 from .workloads import package_of, workload_name
 
 if TYPE_CHECKING:
+    from ..database.isolation import Home
     from ..load.plan import LoadPlan
     from ..workload.contract import Stop
 
-DSN = "_stormdb_schema_dsn"
+HOME = "_stormdb_home"
 FUNCTION = pytest.StashKey[Callable[..., Any]]()
 _HEALTH = pytest.StashKey[Health]()
 _NO_SUCCESS = pytest.StashKey[list[str]]()
@@ -42,35 +43,40 @@ def check_ready(item: pytest.Function) -> None:
     problem = shared_connection({name: funcargs[name] for name in arguments_of(item.obj) if name in funcargs})
     if problem is not None:
         pytest.fail(problem, pytrace=False)
-    dsn = str(funcargs[DSN])
+    home = _home(item)
     with as_test_failures():
         settings = settings_of(item)
-        with admin_connection(dsn) as admin:
-            preflight(admin, max(settings.plans, key=lambda each: each.workers))
+        with admin_connection(home.admin_dsn) as admin:
+            preflight(admin, max(settings.plans, key=lambda each: each.workers), pooled=home.is_pooled)
         if item.config.stash[SESSION].why_unmeasured is None:
-            item.stash[_HEALTH] = _checked_before(settings, dsn)
+            item.stash[_HEALTH] = _checked_before(settings, home)
 
 
-def _checked_before(settings: Settings, dsn: str) -> Health:
+def _home(item: pytest.Function) -> Home:
+    home: Any = item.funcargs[HOME]
+    return home  # type: ignore[no-any-return]
+
+
+def _checked_before(settings: Settings, home: Home) -> Health:
     """The health checks of a run, and what they say before it. Raises ServerError where one fails."""
     found = settings.health
     if found is None:
         return (), ()
-    checks = built_in(timeout_s=found.timeout_s, interval_s=found.interval_s)
+    checks = built_in(timeout_s=found.timeout_s, interval_s=found.interval_s, writes=home.isolation != "none")
     checks += [HealthCheck(own.name, own.function, own.timeout_s, own.interval_s, abort=own.abort) for own in found.own]
-    return checks, checked_before(checks, dsn)
+    return checks, checked_before(checks, home.admin_dsn)
 
 
 def run_item(item: pytest.Function) -> None:
     """Run a marked function or class under load; raises what the test ends with."""
     state = item.config.stash[SESSION]
     workload = _workload(item)
-    dsn = str(item.funcargs[DSN])
+    home = _home(item)
     with as_test_failures():
         settings = settings_of(item)
     item.user_properties[:] = [pair for pair in item.user_properties if not pair[0].startswith("stormdb.")]
     if state.why_unmeasured is not None:
-        run_unmeasured(item, state, workload, settings.plan, dsn)
+        run_unmeasured(item, state, workload, settings.plan, home)
         return
     state.start_outputs()
     records = []
@@ -79,8 +85,8 @@ def run_item(item: pytest.Function) -> None:
             record = run(
                 workload,
                 each,
-                dsn,
-                embedded=state.is_embedded(dsn),
+                home,
+                embedded=state.is_embedded(home.dsn),
                 thresholds=settings.thresholds,
                 health=item.stash[_HEALTH],
                 exporters=state.exporters,
@@ -97,7 +103,7 @@ def run_item(item: pytest.Function) -> None:
         _conclude(item, record, f"at {record.plan.workers} workers: " if len(records) > 1 else "")
 
 
-def run_in_hand(item: pytest.Item, function: Callable[..., Any], dsn: str, options: Mapping[str, Any]) -> Result:
+def run_in_hand(item: pytest.Item, function: Callable[..., Any], home: Home, options: Mapping[str, Any]) -> Result:
     """Run a callable for a test that judges the result itself."""
     state = item.config.stash[SESSION]
     workload = workload_of_callable(item, function)
@@ -105,17 +111,17 @@ def run_in_hand(item: pytest.Item, function: Callable[..., Any], dsn: str, optio
     with as_test_failures():
         settings = settings_of_call(item, options)
     if state.why_unmeasured is not None:
-        run_unmeasured(item, state, workload, settings.plan, dsn)
+        run_unmeasured(item, state, workload, settings.plan, home)
         pytest.skip(f"stormdb.run ran {name} once, unmeasured ({state.why_unmeasured}): there is no result to judge")
     with as_test_failures():
-        health = _checked_before(settings, dsn)
+        health = _checked_before(settings, home)
         state.start_outputs()
         with screen_of(item.config) as screen:
             record = run(
                 workload,
                 settings.plan,
-                dsn,
-                embedded=state.is_embedded(dsn),
+                home,
+                embedded=state.is_embedded(home.dsn),
                 thresholds=settings.thresholds,
                 health=health,
                 exporters=state.exporters,
@@ -204,12 +210,12 @@ def _loop_factory(item: pytest.Item) -> Callable[[], Any] | None:
     return next(iter(factories.values()), None) if factories else None
 
 
-def run_unmeasured(item: pytest.Item, state: Session, workload: Workload, plan: LoadPlan, dsn: str) -> None:
+def run_unmeasured(item: pytest.Item, state: Session, workload: Workload, plan: LoadPlan, home: Home) -> None:
     """Run each operation once, as a plain test."""
     item.user_properties.append(("stormdb.verdict", "not measured"))
     state.unmeasured.append(item.nodeid)
     with as_test_failures():
-        run_once(workload, plan, dsn)
+        run_once(workload, plan, home)
 
 
 def _keep(item: pytest.Item, state: Session, record: RunRecord) -> None:

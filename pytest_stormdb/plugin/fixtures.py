@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,6 +18,7 @@ from .session import SESSION, as_test_failures
 
 if TYPE_CHECKING:
     from ..configuration.parameters import Parameters
+    from ..database.isolation import Home
     from ..database.server import Admin
     from ..measurement.plan_tree import Plan
     from ..run.compared import Compared
@@ -34,40 +36,51 @@ def stormdb_dsn(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="module")
-def _stormdb_schema_dsn(request: pytest.FixtureRequest, stormdb_dsn: str) -> Iterator[str]:
-    """The connection string into the workload's own schema, which is made before and dropped after."""
-    from ..database.connect import parse_dsn, with_search_path
-    from ..database.isolation import Schema, schema_name
-    from ..database.server import admin_connection
+def _stormdb_home(request: pytest.FixtureRequest, stormdb_dsn: str) -> Iterator[Home]:
+    """Where the workload lives, which is made before and dropped after."""
+    from ..database.connect import parse_dsn
+    from ..database.isolation import isolated
+    from ..database.names import own_name
+    from ..database.target import pinned
+    from .settings import admin_dsn_of, isolation_of
     from .workloads import check_server, configuration_for, workload_name
 
     if not isinstance(stormdb_dsn, str):
         pytest.fail(f"fixture stormdb_dsn: not a connection string but {type(stormdb_dsn).__name__!r}", pytrace=False)
+    config = request.config
+    session = config.workerinput["workerid"] if hasattr(config, "workerinput") else ""
     with as_test_failures():
-        dsn = parse_dsn(stormdb_dsn, "fixture stormdb_dsn")
-        suffix = f"_{request.config.workerinput['workerid']}" if hasattr(request.config, "workerinput") else ""
-        name = schema_name(workload_name(request.node), suffix)
-        admin = admin_connection(dsn)
-    with admin:
-        schema = Schema(admin, name)
-        with as_test_failures():
-            configuration_for(request.node)
-            check_server(request.node, admin)
-            schema.create()
-        yield with_search_path(dsn, name)
-        with as_test_failures():
-            schema.give_back()
+        configuration_for(request.node)
+        home = isolated(
+            pinned(parse_dsn(stormdb_dsn, "fixture stormdb_dsn")),
+            own_name(workload_name(request.node), session),
+            wanted=isolation_of(request.node),
+            admin_dsn=admin_dsn_of(config),
+            keep=value_of(config, "keep"),
+        )
+        with home as found:
+            check_server(request.node, found)
+            with config.stash[SESSION].living_in(found):
+                yield found
 
 
 @pytest.fixture(scope="module")
-def stormdb_connection(_stormdb_schema_dsn: str) -> Iterator[Admin]:
-    """An autocommit connection for set-up and clean-up, in the workload's own schema."""
-    from ..database.connect import connect
+def stormdb_connection(_stormdb_home: Home) -> Iterator[Admin]:
+    """An autocommit connection for set-up and clean-up, in the workload's own database."""
+    from ..database.steady import open_steady
 
     with as_test_failures():
-        connection = connect(_stormdb_schema_dsn, name="stormdb set-up")
-    with connection:
+        connection = open_steady(_stormdb_home.dsn, name="stormdb set-up", limit_s=None)
+    with contextlib.closing(connection):
         yield connection
+
+
+@pytest.fixture(scope="module")
+def stormdb_url(_stormdb_home: Home) -> str:
+    """A URL into the workload's own database, for set-up with any client."""
+    from ..database.url import url_of
+
+    return url_of(_stormdb_home.dsn)
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +110,7 @@ def stormdb_progress(request: pytest.FixtureRequest) -> Callable[..., AbstractCo
 
 
 @pytest.fixture
-def worker(request: pytest.FixtureRequest, _stormdb_schema_dsn: str) -> Any:
+def worker(request: pytest.FixtureRequest, _stormdb_home: Home) -> Any:
     """The worker's handle, inside a function marked stormdb or run by the stormdb fixture."""
     from ..workload.contract import WorkerPlaceholder
 
@@ -116,17 +129,17 @@ def batch_size(request: pytest.FixtureRequest) -> int:
 
 
 @pytest.fixture
-def stormdb(request: pytest.FixtureRequest, _stormdb_schema_dsn: str) -> Runner:
+def stormdb(request: pytest.FixtureRequest, _stormdb_home: Home) -> Runner:
     """The runner, for tests that want the result in hand."""
-    return Runner(request.node, _stormdb_schema_dsn)
+    return Runner(request.node, _stormdb_home)
 
 
 class Runner:
     """Runs callables as workloads of the current test."""
 
-    def __init__(self, item: pytest.Item, dsn: str) -> None:
+    def __init__(self, item: pytest.Item, home: Home) -> None:
         self._item = item
-        self._dsn = dsn
+        self._home = home
 
     def run(self, function: Callable[..., Any], **options: Any) -> Result:
         """Run ``function(worker)`` under the mark's options (``workers=10``, ``duration="5s"``, ...).
@@ -136,7 +149,7 @@ class Runner:
         """
         from .execution import run_in_hand
 
-        return run_in_hand(self._item, function, self._dsn, options)
+        return run_in_hand(self._item, function, self._home, options)
 
     def plan(self, query: str, params: Sequence[Any] | Mapping[str, Any] | None = None) -> Plan:
         """The plan of a statement with its parameters (``%s``), in the workload's own place.
@@ -147,7 +160,7 @@ class Runner:
         from ..database.connect import connect
         from ..database.explain import explain
 
-        with as_test_failures(), connect(self._dsn, name="stormdb plan") as connection:
+        with as_test_failures(), connect(self._home.dsn, name="stormdb plan") as connection:
             return explain(connection, query, params)
 
     def compare(
@@ -178,7 +191,7 @@ class Runner:
         states = (before, after) if before is not None and after is not None else None
         wanted = {"metric": metric, "margin": margin, "min_improvement": min_improvement}
         wanted |= {"budget": budget, "seed": seed}
-        return compare_in_hand(self._item, self._dsn, (old, old if new is None else new), states, wanted, options)
+        return compare_in_hand(self._item, self._home, (old, old if new is None else new), states, wanted, options)
 
 
 def worker_fixture(function: Callable[..., Any]) -> Any:

@@ -23,13 +23,14 @@ from .collection import (
 )
 from .doubts import count_doubts
 from .fixtures import (  # noqa: F401 - pytest finds the fixtures here
-    _stormdb_schema_dsn,
+    _stormdb_home,
     batch_size,
     stormdb,
     stormdb_connection,
     stormdb_dsn,
     stormdb_parameters,
     stormdb_progress,
+    stormdb_url,
     worker,
 )
 from .options import MARKED, add_options, check_early, is_given, value_of
@@ -160,7 +161,7 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    with item.config.stash[PACKAGES].running(item.path):
+    with item.config.stash[PACKAGES].running(item.path), item.config.stash[SESSION].environment_for(item):
         return (yield)
 
 
@@ -206,6 +207,10 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     report = yield
     if report.skipped and isinstance(report.longrepr, tuple) and Path(report.longrepr[0]).parent == _HERE:
         report.longrepr = (str(item.path), (item.location[1] or 0) + 1, report.longrepr[2])
+    home = item.config.stash[SESSION].home
+    hint = home.hint(report.longreprtext) if report.failed and home is not None else None
+    if hint is not None:
+        report.sections.append(("stormdb", hint))
     return report
 
 
@@ -223,7 +228,7 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     unmeasured = _unmeasured(terminalreporter)
     count_doubts(terminalreporter)
     measured = bool(state.records or state.comparisons)
-    if config.getoption("no_summary", False) or not (measured or unmeasured):
+    if config.getoption("no_summary", False) or not (measured or unmeasured or state.notes):
         return
     terminalreporter.ensure_newline()
     terminalreporter.section("stormdb")
@@ -231,6 +236,8 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
         from ..reports import terminal
 
         terminal.write(state.record, terminalreporter)
+    for note in dict.fromkeys(state.notes):
+        terminalreporter.write_line(note)
     if unmeasured:
         why = state.why_unmeasured
         note = f"ran once, not measured ({why})" if why else f"ran once, not measured: load tests {_XDIST_NOTE}"

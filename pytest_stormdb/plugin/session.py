@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from ..errors import PlanError, StormDBError
+from ..errors import PlanError, ServerError, StormDBError
 from ..load.option import NOT_GIVEN
 from ..packages.names import folded
 from .options import value_of
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ..configuration.file import Configuration
+    from ..database.isolation import Home
     from ..embedded.server import EmbeddedServer
     from ..measurement.scalability import Sweep
     from ..record import ComparisonRecord, RunRecord, SessionRecord
@@ -37,9 +39,13 @@ class Session:
         self.comparisons: list[ComparisonRecord] = []
         self.comparing_tests = 1
         self.unmeasured: list[str] = []
+        self.notes: list[str] = []
+        self.home: Home | None = None
         self.most_workers = 0
         self.configuration = _configuration(config)
         self._embedded: EmbeddedServer | None = None
+        self._embedded_dsn = ""
+        self._put_away: dict[str, str] = {}
         self._exporters: Exporters | None = None
         self._logs: LogOutput | None = None
 
@@ -67,7 +73,10 @@ class Session:
         configured = None if database is None else joined(database.dsn, database.connection_options())
         given = value_of(self.config, "dsn")
         target = choose(None if given is NOT_GIVEN else given, os.environ, configured)
-        return target.dsn if target is not None else self._start_embedded()
+        if target is None:
+            return self._start_embedded()
+        target.check()
+        return target.dsn
 
     def is_embedded(self, dsn: str) -> bool:
         """Whether a connection string leads to the server we started."""
@@ -106,12 +115,55 @@ class Session:
         return None
 
     def _start_embedded(self) -> str:
+        from ..database.target import neutral
         from ..embedded.server import EmbeddedServer
 
         if self._embedded is None:
             most = max(_EMBEDDED_CONNECTIONS, self.most_workers + _SPARE_CONNECTIONS)
             self._embedded = EmbeddedServer.start(max_connections=most)
-        return self._embedded.dsn
+            self._embedded_dsn = neutral(self._embedded.dsn)
+            self._clean_environment()
+            self._check_embedded()
+        return self._embedded_dsn
+
+    def _check_embedded(self) -> None:
+        from ..database.server import admin_connection
+
+        assert self._embedded is not None
+        with admin_connection(self._embedded_dsn) as admin:
+            row = admin.execute("SHOW data_directory").fetchone()
+        if row is None or not Path(row[0]).is_relative_to(self._embedded.directory):
+            raise ServerError("the connection does not lead to the embedded server, but to another one")
+
+    @contextmanager
+    def living_in(self, home: Home) -> Iterator[None]:
+        """Keep a module's home at hand while it is there, and say what is to be said of it."""
+        from ..database.isolation import how_to_look
+
+        self.home = home
+        self.notes += [f"{home.name}: {note}" for note in home.notes]
+        try:
+            yield
+        finally:
+            self.home = None
+            if home.name is not None and value_of(self.config, "keep"):
+                self.notes.append(how_to_look(home))
+
+    @contextmanager
+    def environment_for(self, item: pytest.Item) -> Iterator[None]:
+        """While a test is sent to the embedded server, keep from its clients what would lead them elsewhere."""
+        if self._embedded is not None and "stormdb_dsn" in getattr(item, "fixturenames", ()):
+            self._clean_environment()
+        try:
+            yield
+        finally:
+            for name, value in self._put_away.items():
+                os.environ.setdefault(name, value)
+            self._put_away.clear()
+
+    def _clean_environment(self) -> None:
+        for name in [name for name in os.environ if name.startswith("PG")]:
+            self._put_away[name] = os.environ.pop(name)
 
 
 def is_same_name(one: str, other: str) -> bool:

@@ -20,6 +20,7 @@ from .workloads import configuration_for
 
 if TYPE_CHECKING:
     from ..configuration.file import Configuration
+    from ..database.connect import Dsn
     from ..load.layers import Layer
     from ..load.plan import LoadPlan
     from ..verdict.threshold import Threshold
@@ -74,7 +75,32 @@ def settings_of(item: pytest.Item) -> Settings:
 
 def settings_of_call(item: pytest.Item, options: Mapping[str, Any], where: str = "") -> Settings:
     """The settings of one run in hand: ``options`` are stronger than the marks. A sweep is for marked tests alone."""
+    if "isolation" in options:
+        raise PlanError(f"{where or f'stormdb.run in {item.name}'}: isolation is the module's; mark it")
     return _settings(item, NOT_GIVEN, _python_layer(where or f"stormdb.run in {item.name}", options))
+
+
+def isolation_of(module: pytest.Module) -> str | None:
+    """Where the tests of a module live, which share its fixtures; None where nobody says. Raises PlanError."""
+    from ..load.layers import resolve
+
+    asked = {}
+    for item in module.session.items:
+        if item.getparent(pytest.Module) is module and (is_workload(item) or has_runner(item)):
+            asked[resolve(*_layers(item))["isolation"]] = item.name
+    if len(asked) > 1:
+        raise PlanError(f"{' and '.join(asked.values())} share a module, which has one isolation; mark the module")
+    said = next(iter(asked)) if asked else value_of(module.config, "isolation")
+    return None if said is NOT_GIVEN else str(said)
+
+
+def admin_dsn_of(config: pytest.Config) -> Dsn | None:
+    """The address of our own statements, where it is not the load's. Raises ServerError."""
+    from ..database.connect import parse_dsn
+    from ..database.target import pinned
+
+    given = value_of(config, "admin_dsn")
+    return None if given is NOT_GIVEN else pinned(parse_dsn(given, "--stormdb-admin-dsn"))
 
 
 def problem_of(item: pytest.Item) -> str | None:

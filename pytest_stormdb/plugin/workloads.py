@@ -14,6 +14,7 @@ from .session import SESSION, is_same_name
 
 if TYPE_CHECKING:
     from ..configuration.file import Configuration
+    from ..database.isolation import Home
 
 
 def package_of(node: Any) -> Package | None:
@@ -53,16 +54,15 @@ def check_plugin(config: pytest.Config, items: Sequence[pytest.Item]) -> None:
         raise PlanError(f"{place}: plugin: no workload called {found.plugin!r} was collected; {there}")
 
 
-def check_server(node: Any, admin: Any) -> None:
-    """Raise ServerError where the server takes no writes, or a package needs another version or an extension."""
-    from ..database.server import available_extensions
+def check_server(node: Any, home: Home) -> None:
+    """Raise ServerError where the server is not what a package needs: another version, or without an extension."""
+    from ..database.server import admin_connection, available_extensions
     from ..packages.dependencies import unmet_server
 
-    if admin.execute("SELECT pg_is_in_recovery()").fetchone()[0]:
-        raise ServerError("the server is in recovery and takes no writes; load its primary")
     package = package_of(node)
-    if package is None or package.metadata is None:
+    if package is None or package.metadata is None or not package.metadata.dependencies:
         return
-    unmet = unmet_server(package.metadata.dependencies, admin.info.server_version, available_extensions(admin))
+    with admin_connection(home.admin_dsn) as admin:
+        unmet = unmet_server(package.metadata.dependencies, admin.info.server_version, available_extensions(admin))
     if unmet:
         raise ServerError("\n".join(f"workload {package.workload.name}: {sentence}" for sentence in unmet))

@@ -212,4 +212,5 @@ def _identity(server: ServerFacts) -> Iterator[Line]:
     settings = server.settings
     shown = ", ".join(f"{name} {settings[name]}" for name in ("fsync", "shared_buffers") if name in settings)
     kind = "embedded on this machine, which these numbers measure too" if server.embedded else "not embedded"
-    yield Line(f"PostgreSQL {server.version} ({kind}); {shown}")
+    where = f" at {server.place}" if server.place else ""
+    yield Line(f"PostgreSQL {server.version}{where} ({kind}); {shown}")

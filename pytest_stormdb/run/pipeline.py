@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from ..database.connect import address, with_parameters
 from ..database.health import HealthCheck, HealthResult, Monitor, run_checks
+from ..database.isolation import Home
 from ..database.observer import Observer
 from ..database.processes import ServerProcesses
 from ..database.server import (
@@ -55,7 +56,7 @@ Health = tuple[Sequence[HealthCheck], Sequence[HealthResult]]
 def run(
     workload: Workload,
     plan: LoadPlan,
-    dsn: str,
+    home: Home,
     *,
     embedded: bool,
     thresholds: Sequence[Threshold] = (),
@@ -66,32 +67,34 @@ def run(
     longest_ns: int = 0,
     explains: bool = False,
 ) -> RunRecord:
-    """Run a workload against the server at ``dsn`` and say what happened. Raises ServerError before it starts.
+    """Run a workload where it lives and say what happened. Raises ServerError before it starts.
 
     While a threshold is undecided, the run may go on beyond its plan until it has measured for ``longest_ns``.
     """
-    server = _server(dsn, plan, embedded=embedded)
+    server = _server(home, plan, embedded=embedded)
     checks, checked = health
     name = f"stormdb {secrets.token_hex(4)}"
-    monitor, watch = Monitor(checks, dsn), NoiseWatch(ServerProcesses([(dsn, name)]))
+    monitor, watch = Monitor(checks, home.admin_dsn), NoiseWatch(ServerProcesses([(home.admin_dsn, name)]))
     interim = Interim(plan, thresholds, lambda: watch.noise, longest_ns)
     _log.info("run started", extra=context(workload.name))
     before = MachineTime.now()
     traced = exporters.trace_every
-    job = Job(workload, plan, with_parameters(dsn, application_name=name), name, traced, longest_ns=longest_ns)
+    dsn = with_parameters(home.dsn, application_name=name)
+    job = Job(workload, plan, dsn, name, traced, longest_ns=longest_ns, care=home.care)
     exported, looks = Run(workload, plan, *address(dsn)), job.looks
-    observer = Observer(dsn, dsn, name, pids=looks.backends, marks=looks, has_warmup=plan.warmup_ns > 0)
-    beside = _beside(monitor, interim, watch, observer, lambda: exporters.during(exported))
+    observer = Observer(home.admin_dsn, home.dsn, name, pids=looks.backends, marks=looks, has_warmup=plan.warmup_ns > 0)
+    beside = _beside(home, monitor, interim, watch, observer, lambda: exporters.during(exported))
     shown = watched(workload.nodeid, plan, screen)
-    collected = _load(Supervisor(launcher(job), plan, beside, watch=shown, backends=looks.backends), dsn, name)
+    collected = _load(Supervisor(launcher(job), plan, beside, watch=shown, backends=looks.backends), home, name)
     stolen = MachineTime.now().stolen_since(before)
-    results = (*checked, *monitor.results, *run_checks([check for check in checks if not check.advisory], dsn, "after"))
+    lasting = [check for check in checks if not check.advisory]
+    results = (*checked, *monitor.results, *run_checks(lasting, home.admin_dsn, "after"))
     statistics = statistics_of_run(collected, plan)
     validity = assess_generator(plan, statistics, collected.usage, stolen=stolen, dropped=collected.dropped)
     activity = activity_of_run(observer.result(), collected, statistics)
     evidence = Evidence(statistics, collected.dropped, validity, watch.noise, collected.measured_from_ns, activity)
     verdicts = judge(thresholds, evidence)
-    outcome, reasons = conclude(collected, statistics, verdicts, thresholds, results, interim.reason)
+    outcome, reasons = conclude(collected, statistics, verdicts, thresholds, results, home.lost or interim.reason)
     log_conclusion(workload, outcome, verdicts, results)
     return RunRecord(
         nodeid=workload.nodeid,
@@ -122,26 +125,27 @@ def run(
     )
 
 
-def _server(dsn: str, plan: LoadPlan, *, embedded: bool) -> ServerFacts:
+def _server(home: Home, plan: LoadPlan, *, embedded: bool) -> ServerFacts:
     """The identity of the server, which has room for the workers. Raises ServerError."""
-    with admin_connection(dsn) as admin:
-        preflight(admin, plan)
+    with admin_connection(home.admin_dsn) as admin:
+        preflight(admin, plan, pooled=home.is_pooled)
         return describe(admin, embedded=embedded)
 
 
 def _beside(
+    home: Home,
     monitor: Monitor,
     interim: Interim,
     watch: NoiseWatch,
     observer: Observer,
     export: Callable[[], contextlib.AbstractContextManager[Tick]],
 ) -> Alongside:
-    """Health checks, the watches over noise and over the server, thresholds that steer the run, and exporters, from its
-    start to its end."""
+    """The lock, health checks, the watches over noise and server, thresholds that steer the run, and exporters."""
 
     @contextlib.contextmanager
     def beside(run: Steering) -> Iterator[Look]:
         with (
+            home.kept(run.stop),
             monitor.during(run.stop),
             watch.during() as look_around,
             observer.during(),
@@ -159,11 +163,11 @@ def _beside(
     return beside
 
 
-def _load(supervisor: Supervisor, dsn: str, name: str) -> Collected:
+def _load(supervisor: Supervisor, home: Home, name: str) -> Collected:
     """Put the load on the server; no session of a worker is left there."""
     collected = supervisor.run()
     if collected.lost:
-        _end_sessions(dsn, name)
+        _end_sessions(home.admin_dsn, name)
     return collected
 
 

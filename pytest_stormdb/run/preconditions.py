@@ -10,9 +10,12 @@ from ..errors import ServerError
 from ..load.plan import LoadPlan
 
 
-def preflight(admin: Admin, plan: LoadPlan) -> None:
-    """What must hold on the server before any worker starts. Raises ServerError."""
-    if plan.connect:
+def preflight(admin: Admin, plan: LoadPlan, *, pooled: bool = False) -> None:
+    """What must hold on the server before any worker starts. Raises ServerError.
+
+    Behind a pooler a worker's connection is none of the server's, whose slots say nothing then.
+    """
+    if plan.connect and not pooled:
         check_free_slots(admin, plan.workers)
 
 

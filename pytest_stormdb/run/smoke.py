@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..database.isolation import Home
 from ..load.plan import LoadPlan
 from ..workers.deadline import Deadline
 from ..workers.group import runner
@@ -9,9 +10,9 @@ from ..workers.runtime import Control, Job, WorkerRuntime
 from ..workload.contract import Workload
 
 
-def run_once(workload: Workload, plan: LoadPlan, dsn: str) -> None:
+def run_once(workload: Workload, plan: LoadPlan, home: Home) -> None:
     """Run each operation of a workload once, in this process, as a plain test; what it raises comes through."""
-    job = Job(workload, plan, dsn, "stormdb smoke")
+    job = Job(workload, plan, home.dsn, "stormdb smoke", care=home.care)
     worker = WorkerRuntime(job, Control(Deadline()), 0, lambda message: None)
     with runner(job, 1) as run:
         run(_once(workload, worker))

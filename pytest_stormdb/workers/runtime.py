@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from ..database.connection import NoConnection, WorkerConnection
+from ..database.connection import OWN_SESSION, NoConnection, SessionCare, WorkerConnection
 from ..errors import StormDBError, WorkloadError
 from ..load.alternation import Alternation
 from ..load.pacing import spin_ns
@@ -46,6 +46,7 @@ class Job:
     arm: int = 0
     longest_ns: int = 0
     looks: Looks = field(default_factory=Looks)
+    care: SessionCare = OWN_SESSION
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +126,8 @@ class WorkerRuntime:
     def _make_connection(self, job: Job, clock: Clock) -> NoConnection:
         if not job.plan.connect:
             return NoConnection()
-        connection = WorkerConnection(self.worker, job.name, is_async=job.workload.is_async, clock=clock)
+        is_async = job.workload.is_async
+        connection = WorkerConnection(self.worker, job.name, is_async=is_async, clock=clock, care=job.care)
         connection.may_go_on = self.turns.may_go_on
         connection.on_open = lambda pid: self._send(Backend(self.worker.id, pid))
         return connection

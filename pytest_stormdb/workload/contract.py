@@ -55,7 +55,7 @@ class Worker:
     ``id`` is 0-based, ``count`` how many workers there are, ``iteration`` 0-based within this worker. ``rng``
     is seeded by the plan's seed and the id, so that the same plan draws the same numbers. ``conn`` is the worker's
     own autocommit connection (an AsyncConnection in an ``async def`` function), ``dsn`` leads into the
-    workload's schema for a client of the workload's own. ``current_operation`` names the part, or else the
+    workload's database for a client of the workload's own. ``current_operation`` names the part, or else the
     operation, that is under way. ``is_unusual`` tells the loop that this iteration takes more than noting its time.
     """
 
@@ -74,6 +74,7 @@ class Worker:
         self.metrics = WorkerMetrics(recorder)
         self._recorder = recorder
         self._is_async = is_async
+        self.connect_hooks: list[Callable[[Any], Any]] = []
         self.current_operation: str | None = None
         self._part: str | None = None
         self._pause_ns = 0
@@ -86,6 +87,22 @@ class Worker:
 
     def __repr__(self) -> str:
         return f"<Worker {self.id} of {self.count}>"
+
+    @property
+    def url(self) -> str:
+        """``dsn`` as a URL, for clients that take no connection string of libpq's."""
+        from ..database.url import url_of
+
+        return url_of(self.dsn)
+
+    def on_connect(self, function: Callable[[Any], Any]) -> Any:
+        """Have ``function(conn)`` set up this worker's connection: at once, and each one that replaces it.
+
+        In an async worker it is awaited, ``await worker.on_connect(function)``, and so is what the function gives.
+        """
+        self.connect_hooks.append(function)
+        result = function(self.conn)
+        return _finished(result) if self._is_async else None
 
     def prepare(self, sql: str) -> Statement | AsyncStatement | Any:
         """A server-side prepared statement with ``$1`` placeholders; awaitable calls in an async worker.
@@ -141,6 +158,11 @@ class Worker:
         """The pause asked for since it was last taken."""
         pause_ns, self._pause_ns = self._pause_ns, 0
         return pause_ns
+
+
+async def _finished(value: Any) -> None:
+    if inspect.isawaitable(value):
+        await value
 
 
 class Part:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from pytest_stormdb.database.isolation import Home
 from pytest_stormdb.embedded.server import EmbeddedServer
 from pytest_stormdb.load.plan import make_plan
 from pytest_stormdb.measurement.histogram import Histogram
@@ -53,7 +54,7 @@ def main() -> None:
                     name="pacing", nodeid="", operations=(operation,), is_async=function is nothing_async
                 )
                 layer = {"workers": 4, "rate": "500/s", "arrivals": arrivals, "duration": "4s", "connect": False}
-                record = run(workload, make_plan(("", {**layer, **options})), server.dsn, embedded=True)
+                record = run(workload, make_plan(("", {**layer, **options})), Home.at(server.dsn), embedded=True)
                 shown(f"{name}, {arrivals}", record.statistics.total.tally.lag)
 
 

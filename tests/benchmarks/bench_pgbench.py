@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from pytest_stormdb.database.isolation import Home
 from pytest_stormdb.embedded.binaries import find_binaries
 from pytest_stormdb.embedded.server import EmbeddedServer
 from pytest_stormdb.load.plan import make_plan
@@ -128,7 +129,7 @@ class Contest:
         warmup = WARM_UP_S if rate != IMPOSSIBLE else 0.0  # of an impossible rate, it would not end
         options: dict[str, Any] = {"workers": self._clients, "duration": self._seconds, "warmup": warmup}
         options |= {"rate": rate, "arrivals": "poisson"}
-        record = run(self._workload, make_plan(("", options)), self._dsn, embedded=True)
+        record = run(self._workload, make_plan(("", options)), Home.at(self._dsn), embedded=True)
         assert not record.statistics.total.failures, record.reasons
         return record.statistics.total.throughput_per_s, record.statistics.total.response.mean * 1e3
 

@@ -12,9 +12,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from pytest_stormdb.database.connect import connect, with_search_path
-from pytest_stormdb.database.isolation import Schema
-from pytest_stormdb.database.server import admin_connection
+from pytest_stormdb.database.connect import Dsn, connect
+from pytest_stormdb.database.isolation import isolated
 from pytest_stormdb.embedded.server import EmbeddedServer
 from pytest_stormdb.workload.contract import (
     Operation,
@@ -52,13 +51,12 @@ def main(seconds: float = 5.0, rounds: int = 5) -> None:
     """Load and compare."""
     sys.path.insert(0, str(FOLDER))
     tpcb: Any = import_module("test_tpcb")
-    with EmbeddedServer.start(settings=QUIET) as server, admin_connection(server.dsn) as admin:
-        Schema(admin, "stormdb_tpcb").create()
-        dsn = with_search_path(server.dsn, "stormdb_tpcb")
-        with connect(dsn, name="bench") as conn:
+    with EmbeddedServer.start(settings=QUIET) as server, isolated(Dsn(server.dsn), "stormdb_tpcb") as home:
+        with connect(home.dsn, name="bench") as conn:
             tpcb.load(conn, tpcb.Parameters(scale=SCALE))
         for clients in CLIENTS:
-            compare(f"tpcb x {clients}", Contest(dsn, clients, workload_of(tpcb), ["-btpcb-like"], seconds), rounds)
+            contest = Contest(home.dsn, clients, workload_of(tpcb), ["-btpcb-like"], seconds)
+            compare(f"tpcb x {clients}", contest, rounds)
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ class Holder:
 
     def __init__(self, dsn: str) -> None:
         self.dsn = dsn
+        self.connect_hooks: list[Callable[[Any], Any]] = []
 
 
 @pytest.fixture(params=[False, True], ids=["plain", "async"])

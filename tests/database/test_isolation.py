@@ -1,29 +1,259 @@
-"""The schema of a workload: one run at a time, and the next one as soon as the last has given it back."""
+"""A workload's own database or schema: made anew, for one run at a time, and gone without taking anything along."""
 
 from __future__ import annotations
 
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import psycopg
 import pytest
 
-from pytest_stormdb.database.isolation import Schema
-from pytest_stormdb.database.server import admin_connection
+from pytest_stormdb.database.claim import Claim
+from pytest_stormdb.database.connect import Dsn, connect
+from pytest_stormdb.database.isolation import Home, how_to_look, isolated
 from pytest_stormdb.embedded.server import EmbeddedServer
 from pytest_stormdb.errors import ServerError
 
-
-def test_a_schema_is_for_one_run_at_a_time(server: EmbeddedServer) -> None:
-    """While one connection has a schema, another is refused it, by name."""
-    with admin_connection(server.dsn) as first, admin_connection(server.dsn) as second:
-        schema = Schema(first, "stormdb_shared")
-        schema.create()
-        with pytest.raises(ServerError, match="stormdb_shared is in use by another run"):
-            Schema(second, "stormdb_shared").create()
-        schema.give_back()
+Database = psycopg.Connection[Any]
+MARK = "made by pytest-stormdb; dropped after the run"
+KINDS = ["database", "schema"]
 
 
-def test_a_schema_given_back_can_be_had_at_once(server: EmbeddedServer) -> None:
-    """The next module of a workload does not wait for the server to notice that the last one hung up."""
-    with admin_connection(server.dsn) as first, admin_connection(server.dsn) as second:
-        for connection in (first, second, first):
-            schema = Schema(connection, "stormdb_next")
-            schema.create()
-            schema.give_back()
+@pytest.fixture
+def at(server: EmbeddedServer) -> Callable[..., contextlib.AbstractContextManager[Home]]:
+    """Make a home on the session's server."""
+
+    def make(name: str = "stormdb_home", **options: Any) -> contextlib.AbstractContextManager[Home]:
+        return isolated(Dsn(options.pop("dsn", server.dsn)), name, **options)
+
+    return make
+
+
+@pytest.fixture
+def modest(server: EmbeddedServer, database: Database) -> Iterator[str]:
+    """The address of a role that may create schemas, and no databases."""
+    database.execute("CREATE ROLE modest LOGIN; GRANT CREATE ON DATABASE postgres TO modest")
+    yield f"{server.dsn} user=modest"
+    database.execute("DROP OWNED BY modest; DROP ROLE modest")
+
+
+def there(database: Database, name: str = "stormdb_home") -> bool:
+    """Whether there is a database or a schema of that name."""
+    row = database.execute(
+        "SELECT EXISTS (SELECT FROM pg_database WHERE datname = %(n)s) OR to_regnamespace(%(n)s) IS NOT NULL",
+        {"n": name},
+    ).fetchone()
+    return bool(row and row[0])
+
+
+def put(home: Home, statement: str) -> None:
+    with connect(home.dsn, name="test") as conn:
+        conn.execute(statement.encode())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_it_comes_and_goes(at: Any, database: Database, kind: str) -> None:
+    """It is there while it is needed, marked as ours, and then it is gone with what was made in it."""
+    with at(wanted=kind) as home:
+        assert there(database)
+        put(home, "CREATE TABLE item AS SELECT 1")
+        assert database.execute("SELECT to_regclass('public.item')").fetchone() == (None,)
+    assert not there(database)
+
+
+def test_a_database_is_utf8(at: Any) -> None:
+    """Whatever the cluster's encoding, and whatever template1 holds."""
+    with at() as home, connect(home.dsn, name="test") as conn:
+        assert home.isolation == "database"
+        assert conn.execute("SHOW server_encoding").fetchone() == ("UTF8",)
+        assert conn.info.dbname == "stormdb_home"
+
+
+def test_tables_of_the_target_are_out_of_reach(at: Any, database: Database) -> None:
+    """DROP TABLE IF EXISTS, with which public scripts begin, does not find them; and the target's are told of."""
+    database.execute("CREATE TABLE public.orders (id int)")
+    try:
+        for kind in KINDS:
+            with at(wanted=kind) as home:
+                put(home, "DROP TABLE IF EXISTS orders")
+        with at() as home:
+            assert home.hint('UndefinedTable: relation "orders" does not exist') == (
+                "orders exists in postgres, but this workload has a database of its own:"
+                " isolation='none' loads postgres's own tables"
+            )
+            assert home.hint('relation "nowhere" does not exist') is None
+        assert database.execute("SELECT to_regclass('public.orders')::text").fetchone() == ("orders",)
+    finally:
+        database.execute("DROP TABLE public.orders")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_one_run_at_a_time(at: Any, kind: str) -> None:
+    """Another run of the workload is refused by name, and can have it at once when it is given back."""
+    with at(wanted=kind):
+        with pytest.raises(ServerError, match=f"{kind} stormdb_home is in use by another run"), at(wanted=kind):
+            pass
+        with at("stormdb_other", wanted=kind):
+            pass
+    with at(wanted=kind):
+        pass
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_a_killed_run_left_is_replaced(at: Any, database: Database, kind: str) -> None:
+    """Ours by its mark, and of nobody who lives."""
+    with at(wanted=kind, keep=True) as home:
+        put(home, "CREATE TABLE old ()")
+        assert 'stormdb_home is kept: psql "' in how_to_look(home)
+    assert there(database)
+    with at(wanted=kind) as home:
+        put(home, "CREATE TABLE old ()")
+    assert not there(database)
+
+
+@pytest.mark.parametrize("comment", ["NULL", "'made by hand'", "'made by pytest-stormdb'"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_somebody_elses_is_refused(at: Any, database: Database, kind: str, comment: str) -> None:
+    """One of that name without our whole mark is neither used nor dropped."""
+    database.execute(f"CREATE {kind} stormdb_home".encode())
+    database.execute(f"COMMENT ON {kind} stormdb_home IS {comment}".encode())
+    try:
+        with pytest.raises(ServerError, match="exists and was not made by pytest-stormdb"), at(wanted=kind):
+            pass
+        assert there(database)
+    finally:
+        database.execute(f"DROP {kind} stormdb_home".encode())
+
+
+def test_sessions_of_a_live_run_that_lost_its_lock(at: Any, database: Database) -> None:
+    """A second run is refused while the first's workers are at work, and the first stops when its name is taken."""
+    with at() as home, connect(home.dsn, name="stormdb 1") as worker:
+        claim = home.claim
+        assert claim is not None
+        database.execute("SELECT pg_terminate_backend(%s, 5000)", [claim.pid])
+        busy = threading.Thread(target=worker.execute, args=["SELECT pg_sleep(6)"])
+        busy.start()
+        with pytest.raises(ServerError, match="in use by another run"), at():
+            pass
+        busy.join()
+        thief = Claim(home.admin_dsn, "stormdb_home", "database stormdb_home")
+        thief.renew()
+        stopped = threading.Event()
+        with home.kept(stopped.set):
+            assert stopped.wait(30)
+        assert home.lost == (
+            "database stormdb_home is in use by another run on this server; wait for its end;"
+            " this one had lost its session"
+        )
+        thief.release()
+
+
+def test_a_lock_that_was_lost_is_taken_again(at: Any, database: Database) -> None:
+    """After a restart or an idle limit the run still holds its name."""
+    with at() as home:
+        assert home.claim is not None
+        database.execute("SELECT pg_terminate_backend(%s, 5000)", [home.claim.pid])
+        home.claim.renew()
+        with pytest.raises(ServerError, match="in use by another run"), at():
+            pass
+
+
+def test_others_are_named_and_left_alone(at: Any, database: Database) -> None:
+    """Somebody who looks into the database is not thrown out: it is left, and the next run says who is there."""
+    with pytest.raises(ServerError, match=r"is left, since others are in it: psql \(pid \d+, user postgres\)"):  # noqa: SIM117
+        with at() as home:
+            looking = connect(home.dsn, name="psql")
+    with pytest.raises(ServerError, match="left from an earlier run, and others are in it: psql"), at():
+        pass
+    assert looking.execute("SELECT 1").fetchone() == (1,)
+    looking.close()
+    with at():
+        pass
+    assert not there(database)
+
+
+def test_an_open_transaction_of_a_fixture_holds_up_nothing(at: Any, database: Database) -> None:
+    """A client of the workload's own that was forgotten is ended with the database."""
+    with at() as home:
+        forgotten = psycopg.connect(home.dsn)
+        forgotten.execute("CREATE TABLE item ()")
+    assert not there(database)
+    forgotten.close()
+
+
+def test_a_role_without_createdb_gets_a_schema(at: Any, modest: str, database: Database) -> None:
+    """By itself, and it is said; asked for a database it is told how to get one."""
+    with at(dsn=modest) as home:
+        assert home.isolation == "schema"
+        assert home.notes == (
+            "in a schema of its own, since role modest may not create databases (isolation='schema')",
+        )
+        put(home, "CREATE TABLE item ()")
+    assert not there(database)
+    with pytest.raises(ServerError, match="permission denied to create database"), at(dsn=modest, wanted="database"):
+        pass
+
+
+def test_a_schema_takes_nothing_along(at: Any, database: Database) -> None:
+    """Where something outside depends on what is in it, the schema stays, and what would go is named."""
+    with contextlib.ExitStack() as stack:
+        home = stack.enter_context(at(wanted="schema"))
+        put(home, "CREATE EXTENSION vector; CREATE TABLE item (id int PRIMARY KEY)")
+        database.execute("CREATE TABLE public.keep (name stormdb_home.vector)")
+        database.execute("CREATE VIEW public.look AS SELECT * FROM stormdb_home.item")
+        with pytest.raises(ServerError, match=r"it would take a part of public\.keep, public\.look along"):
+            stack.pop_all().close()
+    assert database.execute("SELECT name FROM public.keep").fetchall() == []
+    database.execute("DROP TABLE public.keep; DROP VIEW public.look")
+    with at(wanted="schema"):
+        pass
+    assert not there(database)
+
+
+def test_a_schema_reaches_extensions_and_no_tables(at: Any, database: Database) -> None:
+    """The path holds schemas of extensions, unless a user's table is in them as well."""
+    database.execute("CREATE SCHEMA extensions; CREATE EXTENSION vector SCHEMA extensions")
+    try:
+        with at(wanted="schema") as home:
+            put(home, "CREATE TABLE item (name vector)")
+        database.execute("CREATE TABLE extensions.precious ()")
+        with at(wanted="schema") as home, connect(home.dsn, name="test") as conn:
+            assert conn.execute("SHOW search_path").fetchone() == ('"stormdb_home"',)
+    finally:
+        database.execute("DROP SCHEMA extensions CASCADE")
+
+
+def test_a_schema_of_many_tables_is_dropped(at: Any, database: Database) -> None:
+    """More tables than one transaction can lock are dropped in several."""
+    with at(wanted="schema") as home:
+        put(home, "CREATE TABLE part (id int) PARTITION BY LIST (id)")
+        put(
+            home,
+            "DO $$BEGIN FOR i IN 1..250 LOOP EXECUTE format("
+            "'CREATE TABLE part%s PARTITION OF part FOR VALUES IN (%s)', i, i); END LOOP; END$$",
+        )
+    assert not there(database)
+
+
+def test_a_publication_of_all_tables_is_refused_a_schema(at: Any, database: Database) -> None:
+    """Its subscribers would stop at tables they do not have; a database of its own is not published."""
+    database.execute("SET client_min_messages = error; CREATE PUBLICATION everything FOR ALL TABLES")
+    try:
+        with pytest.raises(ServerError, match="publication everything is FOR ALL TABLES"), at(wanted="schema"):
+            pass
+        with at() as home, connect(home.dsn, name="test") as conn:
+            assert conn.execute("SELECT count(*) FROM pg_publication").fetchone() == (0,)
+    finally:
+        database.execute("DROP PUBLICATION everything")
+
+
+def test_none_leaves_everything_as_it_is(at: Any, database: Database) -> None:
+    """Nothing is made, locked or set where the workload loads what is there."""
+    before = database.execute("SELECT count(*) FROM pg_database, pg_namespace").fetchone()
+    with at(wanted="none") as home:
+        assert home.claim is None
+        assert not home.care.sets
+        assert database.execute("SELECT count(*) FROM pg_database, pg_namespace").fetchone() == before
+        assert database.execute("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'").fetchone() == (0,)

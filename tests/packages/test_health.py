@@ -47,7 +47,7 @@ def test_all_is_well(suite: Suite, database: psycopg.Connection[Any]) -> None:
     checks = """
 @pytest.mark.stormdb_health(interval="200ms")
 def in_order(conn):
-    assert conn.execute("SELECT current_schema()").fetchone() == ("stormdb_own",)
+    assert conn.execute("SELECT current_database()").fetchone() == ("stormdb_own",)
 
 @pytest.mark.stormdb_health()
 def test_speaks(conn):

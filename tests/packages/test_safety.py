@@ -1,4 +1,4 @@
-"""A workload's schema is its own: nothing else is dropped, and two sessions do not meet in it."""
+"""A workload's database is its own: nothing else is dropped, and two sessions do not meet in it."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from typing import Any
 
 import psycopg
 import pytest
+
+from pytest_stormdb.database.names import own_name
 
 from .conftest import ROOT, Suite
 
@@ -26,94 +28,72 @@ def test_own(worker, table):
 """
 
 
-LOADED = "SELECT count(*) > 0 FROM pg_stat_activity WHERE query LIKE 'SELECT pg_advisory_xact_lock%'"
+NAME = own_name("my-shop")
+LOADED = "SELECT count(*) > 0 FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep(60)%'"
+AWAKE = "SELECT count(pg_cancel_backend(pid)) > 0 FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep(60)%'"
 
 
 def held() -> str:
-    """The module, whose load lasts as long as somebody holds the lock."""
-    return MODULE.replace("SELECT 1 FROM item", "SELECT pg_advisory_xact_lock(4711)")
-
-
-def schemas(conn: psycopg.Connection[Any]) -> set[str]:
-    rows = conn.execute("SELECT nspname FROM pg_namespace WHERE nspname !~ '^(pg_|information_schema)'").fetchall()
-    return {row[0] for row in rows}
-
-
-def test_somebody_elses_schema(suite: Suite, database: psycopg.Connection[Any]) -> None:
-    """A schema of the workload's name that we did not make is refused, and keeps what is in it."""
-    database.execute("CREATE SCHEMA stormdb_my_shop")
-    database.execute("CREATE TABLE stormdb_my_shop.precious AS SELECT 42 AS answer")
-    suite.sealed("my-shop", module=MODULE)
-    ran = suite.run()
-    assert (ran.status, ran.counts) == (1, {"errors": 1})
-    assert "schema stormdb_my_shop exists and was not made by pytest-stormdb; drop or rename it" in ran.text
-    assert database.execute("SELECT answer FROM stormdb_my_shop.precious").fetchall() == [(42,)]
-
-
-@pytest.mark.parametrize("comment", ["made by hand", "made by pytest-stormdb", ""])
-def test_a_comment_does_not_make_it_ours(suite: Suite, database: psycopg.Connection[Any], comment: str) -> None:
-    """Only our whole mark makes a schema ours."""
-    database.execute("CREATE SCHEMA stormdb_my_shop")
-    database.execute(psycopg.sql.SQL("COMMENT ON SCHEMA stormdb_my_shop IS {}").format(comment))
-    suite.sealed("my-shop", module=MODULE)
-    assert suite.run().counts == {"errors": 1}
-    assert "stormdb_my_shop" in schemas(database)
-
-
-def test_only_its_schema_comes_and_goes(suite: Suite, database: psycopg.Connection[Any]) -> None:
-    """A run leaves the database as it was: other schemas, the public one and its tables untouched."""
-    database.execute("CREATE SCHEMA stormdb_other CREATE TABLE precious ()")
-    database.execute("CREATE TABLE public.item (id int)")
-    before = schemas(database)
-    suite.sealed("my-shop", module=MODULE)
-    assert suite.run().counts == {"passed": 1}
-    assert schemas(database) == before == {"public", "stormdb_other"}
-    assert database.execute("SELECT to_regclass('stormdb_other.precious'), to_regclass('public.item')").fetchone() == (
-        "stormdb_other.precious",
-        "item",
+    """The module, whose load lasts until somebody cancels its statement."""
+    return MODULE.replace(
+        'worker.conn.execute("SELECT 1 FROM item")',
+        """try:
+        worker.conn.execute("SELECT pg_sleep(60)")
+    except Exception as error:
+        assert error.sqlstate == "57014\"""",
     )
 
 
-def test_left_over_schema_is_ours(suite: Suite, database: psycopg.Connection[Any]) -> None:
+def databases(conn: psycopg.Connection[Any]) -> set[str]:
+    rows = conn.execute("SELECT datname FROM pg_database WHERE datname LIKE 'stormdb%'").fetchall()
+    return {row[0] for row in rows}
+
+
+def test_only_its_database_comes_and_goes(suite: Suite, database: psycopg.Connection[Any]) -> None:
+    """A run leaves the server as it was: other databases and the target's own tables untouched."""
+    database.execute("CREATE TABLE public.item (id int)")
+    before = databases(database)
+    suite.sealed("my-shop", module=MODULE)
+    assert suite.run().counts == {"passed": 1}
+    assert databases(database) == before == set()
+    assert database.execute("SELECT to_regclass('public.item')::text").fetchone() == ("item",)
+
+
+def test_a_left_over_database_is_ours(suite: Suite, database: psycopg.Connection[Any]) -> None:
     """What a session that was killed left behind is ours by its mark, and is made anew."""
     suite.sealed("my-shop", module=held())
-    database.execute("SELECT pg_advisory_lock(4711)")
     with session(suite) as running:
         wait_until(database, LOADED)
         running.kill()
         running.wait()
-    assert "stormdb_my_shop" in schemas(database)
-    database.execute("SELECT pg_advisory_unlock(4711)")
-    wait_until(database, "SELECT count(*) = 0 FROM pg_locks WHERE locktype = 'advisory'")
+    assert NAME in databases(database)
     suite.sealed("my-shop", module=MODULE)
     assert suite.run().counts == {"passed": 1}
-    assert "stormdb_my_shop" not in schemas(database)
+    assert NAME not in databases(database)
 
 
 def test_two_sessions_at_once(suite: Suite, database: psycopg.Connection[Any]) -> None:
-    """The second session on one database gets a clear error, and the first is not disturbed."""
+    """The second session on one server gets a clear error, and the first is not disturbed."""
     suite.sealed("my-shop", module=held())
-    database.execute("SELECT pg_advisory_lock(4711)")
     with session(suite) as running:
         wait_until(database, LOADED)
         ran = suite.run()
         assert (ran.status, ran.counts) == (1, {"errors": 1})
-        assert "schema stormdb_my_shop is in use by another run on this database; wait for its end" in ran.text
-        database.execute("SELECT pg_advisory_unlock(4711)")
+        assert f"database {NAME} is in use by another run on this server; wait for its end" in ran.text
+        database.execute(AWAKE.encode())
         text, _ = running.communicate(timeout=60)
     assert "1 passed" in text
-    assert schemas(database) == {"public"}
+    assert databases(database) == set()
 
 
 def test_two_workloads_at_once(suite: Suite, database: psycopg.Connection[Any]) -> None:
-    """Sessions of different workloads share a database."""
+    """Sessions of different workloads share a server."""
     suite.sealed("my-shop", module=held())
     suite.sealed("bakery", module=MODULE)
-    database.execute("SELECT pg_advisory_lock(4711)")
     with session(suite, "my-shop") as running:
         wait_until(database, LOADED)
         assert suite.run("bakery").counts == {"passed": 1}
-        database.execute("SELECT pg_advisory_unlock(4711)")
+        database.execute(AWAKE.encode())
         text, _ = running.communicate(timeout=60)
     assert "1 passed" in text
 

@@ -30,8 +30,8 @@ BANK = """
 """
 
 
-def schemas(database: psycopg.Connection[tuple[Any, ...]]) -> list[str]:
-    rows = database.execute("SELECT nspname FROM pg_namespace WHERE nspname LIKE 'stormdb%'").fetchall()
+def left(database: psycopg.Connection[tuple[Any, ...]]) -> list[str]:
+    rows = database.execute("SELECT datname FROM pg_database WHERE datname LIKE 'stormdb%'").fetchall()
     return [str(name) for (name,) in rows]
 
 
@@ -66,7 +66,7 @@ def test_the_example_of_the_documentation(suite: Suite, database: psycopg.Connec
     (run,) = suite.runs()
     assert run["totals"]["operations"] > 10
     assert (run["outcome"], run["totals"]["failures"]) == ("passed", 0)
-    assert schemas(database) == []
+    assert left(database) == []
 
 
 def test_an_invariant_that_breaks_fails_the_run(suite: Suite, database: psycopg.Connection[tuple[Any, ...]]) -> None:
@@ -76,7 +76,7 @@ def test_an_invariant_that_breaks_fails_the_run(suite: Suite, database: psycopg.
     result.assert_outcomes(passed=1, errors=1)
     result.stdout.fnmatch_lines(["E * assert Decimal('1000005') == (100 * 10000)"])
     assert result.ret == pytest.ExitCode.TESTS_FAILED
-    assert schemas(database) == []
+    assert left(database) == []
 
 
 @pytest.mark.slow
@@ -176,7 +176,7 @@ def test_fixtures_live_around_the_workers(suite: Suite) -> None:
 
 
 def test_the_worker_is_as_promised(suite: Suite) -> None:
-    """Ids, counts, iterations, an autocommit connection in the workload's schema, a dsn that leads there too."""
+    """Ids, counts, iterations, an autocommit connection in the workload's database, a dsn that leads there too."""
     suite.write("""
         import psycopg
         import pytest
@@ -197,7 +197,7 @@ def test_the_worker_is_as_promised(suite: Suite) -> None:
             row = [worker.id, worker.iteration, worker.conn.info.backend_pid, worker.rng.random()]
             worker.conn.execute("INSERT INTO seen VALUES (%s, %s, %s, %s)", row)
             with psycopg.connect(worker.dsn) as mine:
-                assert mine.execute("SELECT current_schema").fetchone() == ("stormdb_it",)
+                assert mine.execute("SELECT current_database()").fetchone() == ("stormdb_it",)
             assert worker.prepare("SELECT $1::int + 1").fetchval(4) == 5
     """)
     suite.run().assert_outcomes(passed=1)

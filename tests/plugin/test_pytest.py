@@ -256,7 +256,7 @@ def test_ordinary_tests_beside_workloads(suite: Suite) -> None:
             pass
 
         def test_plain(stormdb_connection):
-            assert stormdb_connection.execute("SELECT current_schema").fetchone() == ("stormdb_it",)
+            assert stormdb_connection.execute("SELECT current_database()").fetchone() == ("stormdb_it",)
 
         def test_wrong(worker):
             pass

@@ -18,6 +18,7 @@ from typing import Any
 import psycopg
 
 import pytest_stormdb
+from pytest_stormdb.database.isolation import Home
 from pytest_stormdb.load.plan import make_plan
 from pytest_stormdb.record import RunRecord
 from pytest_stormdb.run.pipeline import run
@@ -51,7 +52,8 @@ def load(
         is_async=inspect.iscoroutinefunction(function),
         **(workload or {}),
     )
-    return run(made, make_plan(("test", options)), dsn, embedded=True, thresholds=thresholds, launcher=launcher)
+    plan = make_plan(("test", options))
+    return run(made, plan, Home.at(dsn), embedded=True, thresholds=thresholds, launcher=launcher)
 
 
 def errors_of(record: RunRecord) -> dict[str, int]:

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from pytest_stormdb.database.isolation import Home
 from pytest_stormdb.load.pacing import make_schedule
 from pytest_stormdb.load.plan import LoadPlan, make_plan
 from pytest_stormdb.run.pipeline import run
@@ -241,7 +242,7 @@ def test_a_drawn_mix_matches_its_weights(dsn: str) -> None:
 
     def counts(seed: int) -> list[int]:
         plan = make_plan(("", {"workers": 3, "iterations": 2000, "connect": False, "seed": seed}))
-        operations = run(mix(*weights), plan, dsn, embedded=True).statistics.operations
+        operations = run(mix(*weights), plan, Home.at(dsn), embedded=True).statistics.operations
         return [operations[f"op{weight}"].count for weight in weights]
 
     drawn = counts(11)

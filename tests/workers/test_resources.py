@@ -11,6 +11,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from pytest_stormdb.database.isolation import Home
 from pytest_stormdb.load.plan import make_plan
 from pytest_stormdb.run.pipeline import run
 from pytest_stormdb.workload.contract import (
@@ -177,7 +178,9 @@ def test_parts_and_mixes_of_asynchronous_operations(dsn: str) -> None:
 
     operations = (Operation("reads", reads, weight=3), Operation("nests", nests, weight=1))
     plan = make_plan(("", {"workers": 4, "iterations": 50, "processes": 1}))
-    record = run(Workload(name="mix", nodeid="mix", operations=operations, is_async=True), plan, dsn, embedded=True)
+    record = run(
+        Workload(name="mix", nodeid="mix", operations=operations, is_async=True), plan, Home.at(dsn), embedded=True
+    )
     found = record.statistics.operations
     assert found["reads"].count + found["nests"].failures == record.statistics.total.count + found["nests"].failures
     assert found["reads"].count == found["select"].count == found["fetch"].count
