@@ -46,7 +46,7 @@ ROOMS = {
     "run": ("progress figures conclusion preconditions smoke slowest alternating comparing result compared pipeline"),
     "cli": "",
     "plugin": (
-        "options packages outputs screen session collection workloads settings doubts execution comparison fixtures"
+        "options packages files outputs screen session collection workloads settings doubts execution comparison fixtures"
         " hooks"
     ),
 }

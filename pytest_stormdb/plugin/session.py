@@ -37,6 +37,7 @@ class Session:
         self.comparisons: list[ComparisonRecord] = []
         self.comparing_tests = 1
         self.unmeasured: list[str] = []
+        self.unwritten: list[str] = []
         self.most_workers = 0
         self.configuration = _configuration(config)
         self._embedded: EmbeddedServer | None = None
