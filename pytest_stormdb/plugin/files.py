@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -14,6 +15,15 @@ from .options import value_of
 FILES = ("json", "html", "markdown")
 """Options that name a file, and the reports of the same names."""
 STEP_SUMMARY = "GITHUB_STEP_SUMMARY"
+
+
+def can_write(text: str) -> bool:
+    """Whether the terminal's encoding has these characters."""
+    try:
+        text.encode(getattr(sys.stdout, "encoding", None) or "ascii")
+    except (LookupError, UnicodeError):
+        return False
+    return True
 
 
 def check_places(config: pytest.Config) -> None:

@@ -21,7 +21,7 @@ from .collection import (
     mix_of,
 )
 from .doubts import count_doubts
-from .files import check_places, wanted_reports
+from .files import can_write, check_places, wanted_reports
 from .fixtures import (  # noqa: F401 - pytest finds the fixtures here
     _stormdb_schema_dsn,
     batch_size,
@@ -230,9 +230,10 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     terminalreporter.ensure_newline()
     terminalreporter.section("stormdb")
     if measured:
-        from ..reports import terminal
+        from ..reports import lines, terminal
 
-        terminal.write(state.record, terminalreporter)
+        style = lines.Style(config.get_terminal_writer().fullwidth, ascii_only=not can_write(lines.UNICODE))
+        terminal.write(state.record, terminalreporter, style)
     if unmeasured:
         why = state.why_unmeasured
         note = f"ran once, not measured ({why})" if why else f"ran once, not measured: load tests {_XDIST_NOTE}"
