@@ -22,6 +22,8 @@ def news(run: RunRecord, style: Style) -> Iterator[Line]:
     retries, reconnects = run.statistics.total.tally.retries, run.statistics.reconnects
     if retries or reconnects:
         yield Line(f"  {counted(retries, 'retry', 'retries')}, {counted(reconnects, 'reconnect')}")
+    if run.dropped:
+        yield from style.wrapped(f"{counted(run.dropped, 'iteration')} scheduled and not started", "doubtful")
     for check in run.health:
         if not check.ok:
             at = "" if check.at_s is None else f" at {check.at_s:.1f} s"
