@@ -13,6 +13,7 @@ import tempfile
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from .errors import PlanError, StormDBError, WorkloadError
 from .packages.admission import Inspection, Policy, inspect
@@ -22,6 +23,8 @@ from .packages.discovery import PackagedWorkload, find_workloads
 from .packages.metadata import load_metadata
 from .packages.scaffold import scaffold
 from .packages.static_analysis import operations, parameter_model, parse
+from .reports import markdown, page
+from .reports.stored import load_document
 
 FINE, DIFFERENT, WRONG = 0, 1, 2
 _NARROWEST = 20
@@ -56,6 +59,10 @@ def _parser() -> argparse.ArgumentParser:
         "schema": "print the JSON Schema of the parameters of the workload in PATH",
     }.items():
         commands.add_parser(command, help=summary).add_argument("path", metavar="PATH", type=Path)
+    report = commands.add_parser("report", help="show the runs in RUN.json, which --stormdb-json wrote, once more")
+    report.add_argument("record", metavar="RUN.json", type=Path)
+    report.add_argument("--html", metavar="OUT", type=Path, help="as a page with pictures")
+    report.add_argument("--markdown", metavar="OUT", type=Path, help="as a table")
     commands.choices["verify"].add_argument(
         "--keyring", metavar="FILE", type=Path, help="check the signatures too, with the public keys in FILE"
     )
@@ -79,6 +86,28 @@ def _seal(arguments: argparse.Namespace) -> int:
         if workload.signature_path.exists() and sealed.read_bytes() != before:
             _say(f"sign it again: {workload.signature_path} is of the checksums before")
     return FINE
+
+
+def _report(arguments: argparse.Namespace) -> int:
+    """The page and the table are those that a session writes."""
+    document = load_document(arguments.record)
+    wanted = [(page.write, arguments.html), (markdown.write, arguments.markdown)]
+    if arguments.html is None and arguments.markdown is None:
+        raise PlanError("say what to write: --html OUT, --markdown OUT, or both")
+    for write, out in wanted:
+        if out is not None:
+            _write(write, document, arguments.record, out)
+    return FINE
+
+
+def _write(write: Callable[[dict[str, Any], Path], None], document: dict[str, Any], record: Path, out: Path) -> None:
+    try:
+        write(document, out)
+    except OSError as error:
+        raise PlanError(f"cannot write {out}: {error.strerror}") from None
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise PlanError(f"{record}: is damaged: {type(error).__name__}: {error}") from None
+    _say(f"wrote {out}")
 
 
 def _verify(arguments: argparse.Namespace) -> int:
@@ -216,4 +245,4 @@ def _give_up_stdout() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-_COMMANDS = {"new": _new, "seal": _seal, "verify": _verify, "list": _list, "schema": _schema}
+_COMMANDS = {"new": _new, "seal": _seal, "verify": _verify, "list": _list, "schema": _schema, "report": _report}

@@ -96,6 +96,11 @@ def format_bytes(count: float) -> str:
     return f"{count:.3g} B"
 
 
+def counted(count: int, one: str, many: str = "") -> str:
+    """``1 worker``, ``4 workers``; ``many`` where it is not ``one`` with an s."""
+    return f"{format_count(count)} {one if count == 1 else many or f'{one}s'}"
+
+
 def _three_digits(value: float) -> str:
     magnitude = abs(value)
     if magnitude >= 99.95:

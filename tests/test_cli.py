@@ -19,6 +19,11 @@ from pytest_stormdb.configuration.file import load_configuration
 from pytest_stormdb.packages.metadata import load_metadata
 from pytest_stormdb.packages.scaffold import scaffold
 from pytest_stormdb.packages.static_analysis import operations, parameter_model, parse
+from pytest_stormdb.record import SessionRecord
+from pytest_stormdb.reports.document import document
+from pytest_stormdb.reports.document import write as write_document
+
+from .records import rich_record
 
 ROOT = Path(__file__).parents[1]
 NO_SCHEMA = "shop/test_shop.py: no schema of X: "
@@ -428,3 +433,33 @@ def test_a_terminal_that_knows_ascii_only(tmp_path: Path) -> None:
     ended = stormdb("list", str(tmp_path), capture_output=True, environment={"PYTHONIOENCODING": "ascii"})
     assert "Gr\\xf6\\xdfe" in ended.stdout
     assert ended.returncode == 0
+
+
+def test_report_renders_a_record_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """``stormdb report`` writes page and table of a stored record, and says where."""
+    stored = tmp_path / "run.json"
+    write_document(document(SessionRecord((rich_record(),))), stored)
+    html, table = tmp_path / "page.html", tmp_path / "table.md"
+    assert main(["report", str(stored), "--html", str(html), "--markdown", str(table)]) == 0
+    assert capsys.readouterr().out == f"wrote {html}\nwrote {table}\n"
+    assert "test_shop.py::test_mix" in html.read_text(encoding="utf-8")
+    assert "test_shop.py::test_mix" in table.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "complaint"),
+    [
+        ("[]", ["--html=o"], "{path}: is no run record; one is written by pytest --stormdb-json=run.json"),
+        ('{"format": "stormdb-run/1", "runs": [{}]}', ["--html=o"], "{path}: is damaged: KeyError: 'outcome'"),
+        ('{"format": "stormdb-run/1", "runs": []}', [], "say what to write: --html OUT, --markdown OUT, or both"),
+        ('{"format": "stormdb-run/1", "runs": []}', ["--html=."], "cannot write .: Is a directory"),
+    ],
+)
+def test_report_refuses_in_one_sentence(
+    text: str, options: list[str], complaint: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What is no record, is damaged, or cannot be written, is told without a traceback; exit status 2."""
+    stored = tmp_path / "run.json"
+    stored.write_text(text)
+    assert main(["report", str(stored), *options]) == 2
+    assert capsys.readouterr().err == f"stormdb report: {complaint.format(path=stored)}\n"

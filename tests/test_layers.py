@@ -41,13 +41,14 @@ ROOMS = {
         " group launcher process local together rates collected supervisor"
     ),
     "reports": (
-        "server_activity terminal junit document stored shown html charts run_page comparison_page page markdown live"
+        "shown columns lines server_activity news terminal junit document stored html charts run_page comparison_page"
+        " page markdown live"
     ),
     "run": ("progress figures conclusion preconditions smoke slowest alternating comparing result compared pipeline"),
     "cli": "",
     "plugin": (
-        "options packages outputs screen session collection workloads settings doubts execution comparison fixtures"
-        " hooks"
+        "options packages files outputs screen session collection workloads settings doubts execution comparison"
+        " fixtures hooks"
     ),
 }
 """The map of the project, the lowest first: rooms, and within each room its modules.

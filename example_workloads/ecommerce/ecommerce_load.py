@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -44,13 +44,23 @@ INVARIANTS: Mapping[str, str] = {
 """Queries for what must not be: a row is a violation. Each is one statement, so that it also holds under load."""
 
 _PROGRESS_ROWS = 100_000
+_STEP_ROWS = 1_000
 _QUERY_VECTORS = 64
 
 log = logging.getLogger("stormdb.ecommerce")
 
 
-def load(conn: psycopg.Connection[Any], shop: Shop, vectors: Literal["auto", "never", "require"], dim: int) -> Shop:
-    """Make the tables, fill them by COPY, then add indexes and triggers. The shop as it then is."""
+def load(
+    conn: psycopg.Connection[Any],
+    shop: Shop,
+    vectors: Literal["auto", "never", "require"],
+    dim: int,
+    advance: Callable[[int], object] = lambda rows: None,
+) -> Shop:
+    """Make the tables, fill them by COPY, then add indexes and triggers. The shop as it then is.
+
+    ``advance`` is told how many rows more there are.
+    """
     conn.execute(_script("ecommerce_schema.sql"))
     with_vectors = vectors != "never" and _has_pgvector(conn)
     if vectors == "require" and not with_vectors:
@@ -59,7 +69,7 @@ def load(conn: psycopg.Connection[Any], shop: Shop, vectors: Literal["auto", "ne
         conn.execute(sql.SQL("ALTER TABLE reviews ADD COLUMN content_vector vector({})").format(sql.Literal(dim)))
     log.info("%d users, seed %d, vectors: %s", shop.users, shop.seed, "yes" if with_vectors else "no")
     for table, columns, make, count in contents(shop, dim if with_vectors else 0):
-        copy_rows(conn, table, columns, make(), count)
+        copy_rows(conn, table, columns, make(), count, advance)
     _settle(conn)
     log.info("making indexes")
     conn.execute(_script("ecommerce_indexes.sql"))
@@ -70,7 +80,12 @@ def load(conn: psycopg.Connection[Any], shop: Shop, vectors: Literal["auto", "ne
 
 
 def copy_rows(
-    conn: psycopg.Connection[Any], table: str, columns: Sequence[str], rows: Iterator[Sequence[Any]], count: int
+    conn: psycopg.Connection[Any],
+    table: str,
+    columns: Sequence[str],
+    rows: Iterator[Sequence[Any]],
+    count: int,
+    advance: Callable[[int], object],
 ) -> None:
     """Load rows by COPY, and log how far it is."""
     names = sql.SQL(", ").join(map(sql.Identifier, columns))
@@ -79,6 +94,8 @@ def copy_rows(
     with conn.cursor() as cursor, cursor.copy(command) as copy:
         for done, row in enumerate(rows, 1):
             copy.write_row(row)
+            if done % _STEP_ROWS == 0:
+                advance(_STEP_ROWS)
             if done % _PROGRESS_ROWS == 0:
                 log.info("%s: %d of %d rows", table, done, count)
     log.info("%s: %d rows loaded", table, done)

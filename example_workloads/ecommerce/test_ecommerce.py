@@ -31,10 +31,15 @@ class ShopParameters(BaseModel, extra="forbid"):
 
 
 @pytest.fixture(scope="module")
-def shop(stormdb_connection: psycopg.Connection[Any], stormdb_parameters: Parameters) -> Iterator[Shop]:
+def shop(
+    stormdb_connection: psycopg.Connection[Any], stormdb_parameters: Parameters, stormdb_progress: Any
+) -> Iterator[Shop]:
     """The loaded shop; when the load is over, its books must agree."""
     given = stormdb_parameters(ShopParameters)
-    yield load(stormdb_connection, Shop.of_scale(given.scale, given.seed), given.vectors, given.dimensions)
+    planned = Shop.of_scale(given.scale, given.seed)
+    with stormdb_progress("shop") as loading:
+        shop = load(stormdb_connection, planned, given.vectors, given.dimensions, loading.advance)
+    yield shop
     assert violations(stormdb_connection) == []
 
 

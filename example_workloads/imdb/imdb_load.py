@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -44,6 +44,7 @@ MISCOUNTED = """
 """The first of the invariants for some of the movies: cheap enough to be asked while the load runs."""
 
 _PROGRESS_ROWS = 100_000
+_STEP_ROWS = 1_000
 _MOST_SAMPLES = 10_000
 
 log = logging.getLogger("stormdb.imdb")
@@ -70,17 +71,26 @@ class Library:
     has_trigrams: bool
 
 
-def load(conn: psycopg.Connection[Any], scale: int, seed: int, data_dir: Path | None = None) -> Library:
-    """Make the tables, fill them by COPY, then add indexes. The library as it then is."""
+def load(
+    conn: psycopg.Connection[Any],
+    scale: int,
+    seed: int,
+    data_dir: Path | None = None,
+    advance: Callable[[int], object] = lambda rows: None,
+) -> Library:
+    """Make the tables, fill them by COPY, then add indexes. The library as it then is.
+
+    ``advance`` is told how many rows more there are.
+    """
     conn.execute(_script("imdb_schema.sql"))
     log.info("at most %d movies, seed %d, %s", scale, seed, f"from {data_dir}" if data_dir else "generated")
     for table in tables(data_dir, scale, seed) if data_dir else generated(scale, seed):
-        copy_rows(conn, table)
+        copy_rows(conn, table, advance)
     imdb_ids = _column(conn, "SELECT imdb_id FROM movies ORDER BY movie_id")
     if not imdb_ids:
         raise RuntimeError(f"{data_dir}: no movie with a year in title.basics.tsv")
     for table in audience(imdb_ids, seed):
-        copy_rows(conn, table)
+        copy_rows(conn, table, advance)
     _settle(conn)
     log.info("making indexes")
     conn.execute(_script("imdb_indexes.sql"))
@@ -89,7 +99,7 @@ def load(conn: psycopg.Connection[Any], scale: int, seed: int, data_dir: Path | 
     return _library(conn, imdb_ids, has_trigrams)
 
 
-def copy_rows(conn: psycopg.Connection[Any], table: Table) -> None:
+def copy_rows(conn: psycopg.Connection[Any], table: Table, advance: Callable[[int], object]) -> None:
     """Load rows by COPY, and log how far it is."""
     names = sql.SQL(", ").join(map(sql.Identifier, table.columns))
     command = sql.SQL("COPY {} ({}) FROM STDIN").format(sql.Identifier(table.name), names)
@@ -97,6 +107,8 @@ def copy_rows(conn: psycopg.Connection[Any], table: Table) -> None:
     with conn.cursor() as cursor, cursor.copy(command) as copy:
         for done, row in enumerate(table.rows(), 1):
             copy.write_row(row)
+            if done % _STEP_ROWS == 0:
+                advance(_STEP_ROWS)
             if done % _PROGRESS_ROWS == 0:
                 log.info("%s: %d of about %d rows", table.name, done, table.count)
     log.info("%s: %d rows loaded", table.name, done)

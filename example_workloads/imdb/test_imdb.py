@@ -39,10 +39,14 @@ class LibraryParameters(BaseModel, extra="forbid"):
 
 
 @pytest.fixture(scope="module")
-def library(stormdb_connection: psycopg.Connection[Any], stormdb_parameters: Parameters) -> Iterator[Library]:
+def library(
+    stormdb_connection: psycopg.Connection[Any], stormdb_parameters: Parameters, stormdb_progress: Any
+) -> Iterator[Library]:
     """The loaded library; when the load is over, its books must agree."""
     given = stormdb_parameters(LibraryParameters)
-    yield load(stormdb_connection, given.scale, given.seed, given.data_dir)
+    with stormdb_progress("library") as loading:
+        library = load(stormdb_connection, given.scale, given.seed, given.data_dir, loading.advance)
+    yield library
     assert violations(stormdb_connection) == []
 
 

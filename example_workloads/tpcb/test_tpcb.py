@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import psycopg
@@ -52,11 +52,14 @@ KEYS = """
 """
 
 
-def load(conn: Connection, parameters: Parameters) -> None:
-    """Make the tables as ``pgbench -i`` does. Nothing in them is drawn at random, so that they are always the same."""
+def load(conn: Connection, parameters: Parameters, advance: Callable[[int], object] = lambda rows: None) -> None:
+    """Make the tables as ``pgbench -i`` does. Nothing in them is drawn at random, so that they are always the same.
+
+    ``advance`` is told how many accounts more there are.
+    """
     with conn.transaction():  # rows that come into a new table in one transaction can be frozen at once
         conn.execute(sql.SQL(TABLES).format(fill=sql.Literal(parameters.fillfactor)))
-        _copy_accounts(conn, parameters)
+        _copy_accounts(conn, parameters, advance)
         conn.execute(
             "INSERT INTO pgbench_branches (bid, bbalance) SELECT bid, 0 FROM generate_series(1, %s) bid",
             [parameters.scale],
@@ -71,12 +74,13 @@ def load(conn: Connection, parameters: Parameters) -> None:
         conn.execute(sql.SQL("VACUUM (ANALYZE) {}").format(sql.Identifier(table)))
 
 
-def _copy_accounts(conn: Connection, parameters: Parameters) -> None:
+def _copy_accounts(conn: Connection, parameters: Parameters, advance: Callable[[int], object]) -> None:
     with conn.cursor().copy("COPY pgbench_accounts FROM STDIN WITH (FREEZE)") as copy:
         for first in range(1, parameters.accounts + 1, COPY_ROWS):
             last = first + COPY_ROWS - 1  # the rows of one chunk share a branch
             bid = (first - 1) // ACCOUNTS_PER_BRANCH + 1
             copy.write("".join([f"{aid}\t{bid}\t0\t\n" for aid in range(first, last + 1)]))
+            advance(COPY_ROWS)
             if last % ACCOUNTS_PER_BRANCH == 0:
                 log.info("pgbench_accounts: %s of %s rows", f"{last:,}", f"{parameters.accounts:,}")
 
@@ -114,9 +118,10 @@ def parameters(stormdb_parameters: Any) -> Parameters:
 
 
 @pytest.fixture(scope="module")
-def bank(stormdb_connection: Connection, parameters: Parameters) -> Iterator[Parameters]:
+def bank(stormdb_connection: Connection, stormdb_progress: Any, parameters: Parameters) -> Iterator[Parameters]:
     """The tables, loaded before the workers start, and checked after the last of them has ended."""
-    load(stormdb_connection, parameters)
+    with stormdb_progress("pgbench_accounts", total=parameters.accounts) as loading:
+        load(stormdb_connection, parameters, loading.advance)
     yield parameters
     sums = Sums.read(stormdb_connection)
     assert sums.accounts == sums.history, f"accounts hold what the history does not tell: {sums}"

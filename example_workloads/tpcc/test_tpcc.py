@@ -24,9 +24,10 @@ def parameters(stormdb_parameters: Any) -> Parameters:
 
 
 @pytest.fixture(scope="module")
-def warehouses(stormdb_connection: Connection, parameters: Parameters) -> Iterator[Parameters]:
+def warehouses(stormdb_connection: Connection, stormdb_progress: Any, parameters: Parameters) -> Iterator[Parameters]:
     """The nine tables, loaded before the workers start, and checked after the last of them has ended."""
-    load(stormdb_connection, parameters)
+    with stormdb_progress("warehouses") as loading:
+        load(stormdb_connection, parameters, loading.advance)
     yield parameters
     violated = violations(stormdb_connection)
     assert not violated, "\n".join(violated)

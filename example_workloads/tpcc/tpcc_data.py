@@ -159,13 +159,13 @@ KEYS = """
 """
 
 
-def load(conn: Connection, parameters: Parameters) -> None:
-    """Make the tables and fill them by COPY."""
+def load(conn: Connection, parameters: Parameters, advance: Callable[[int], object] = lambda rows: None) -> None:
+    """Make the tables and fill them by COPY; ``advance`` is told how many rows more there are."""
     began = time.perf_counter()
     with conn.transaction():  # rows that come into a new table in one transaction can be frozen at once
         conn.execute(TABLES)
         for table, generate in GENERATORS.items():
-            _copy(conn, table, generate(parameters))
+            _copy(conn, table, generate(parameters), advance)
     log.info("indexes")
     conn.execute(KEYS)
     for table in GENERATORS:
@@ -173,13 +173,14 @@ def load(conn: Connection, parameters: Parameters) -> None:
     log.info("loaded %d warehouses in %.1f s", parameters.scale, time.perf_counter() - began)
 
 
-def _copy(conn: Connection, table: str, chunks: Iterator[list[str]]) -> None:
+def _copy(conn: Connection, table: str, chunks: Iterator[list[str]], advance: Callable[[int], object]) -> None:
     rows = 0
     statement = sql.SQL("COPY {} FROM STDIN WITH (FREEZE)").format(sql.Identifier(table))
     with conn.cursor().copy(statement) as copy:
         for chunk in chunks:
             copy.write("\n".join(chunk) + "\n")
             rows += len(chunk)
+            advance(len(chunk))
             log.info("%s: %s rows", table, f"{rows:,}")
 
 

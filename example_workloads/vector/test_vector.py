@@ -22,6 +22,8 @@ _KINDS = ("exact", "ivfflat", "hnsw")
 _CLUSTERS = 50
 _SPREAD = 1.8
 _PROGRESS_ROWS = 10_000
+
+Advance = Callable[[int], object]
 _STOCK = 25
 
 
@@ -80,11 +82,12 @@ class Corpus:
     neighbours: dict[str, Sequence[frozenset[int]]]
 
 
-def _copy(conn: psycopg.Connection[Any], table: str, vectors: Iterator[str], count: int) -> None:
+def _copy(conn: psycopg.Connection[Any], table: str, vectors: Iterator[str], count: int, advance: Advance) -> None:
     copy_in = sql.SQL("COPY {} (id, embedding) FROM STDIN").format(sql.Identifier(table))
     with conn.cursor() as cursor, cursor.copy(copy_in) as copy:
         for number in range(1, count + 1):
             copy.write_row((number, next(vectors)))
+            advance(1)
             if number % _PROGRESS_ROWS == 0 or number == count:
                 log.info("%s: loaded %s of %s vectors", table, f"{number:,}", f"{count:,}")
 
@@ -123,15 +126,15 @@ def _true_neighbours(conn: psycopg.Connection[Any], metric: str, parameters: Vec
     return [frozenset(row[0]) for row in rows]
 
 
-def _load(conn: psycopg.Connection[Any], parameters: Vector) -> Sequence[str]:
+def _load(conn: psycopg.Connection[Any], parameters: Vector, advance: Advance) -> Sequence[str]:
     """All tables: the same vectors once without index, once for each kind of index, and once to be changed."""
     vectors = Source(parameters, "queries")
     queries = [vectors.draw() for _ in range(parameters.queries)]
     _create(conn, "query", parameters, parameters.queries)
-    _copy(conn, "query", iter(queries), parameters.queries)
+    _copy(conn, "query", iter(queries), parameters.queries, advance)
     for table in ("item_exact", "item_ivfflat", "item_hnsw", "ingest"):
         _create(conn, table, parameters, parameters.scale)
-    _copy(conn, "item_exact", iter(Source(parameters, "items").draw, ""), parameters.scale)
+    _copy(conn, "item_exact", iter(Source(parameters, "items").draw, ""), parameters.scale, advance)
     for table in ("item_ivfflat", "item_hnsw", "ingest"):
         duplicate = sql.SQL("INSERT INTO {} SELECT * FROM item_exact ORDER BY id")
         conn.execute(duplicate.format(sql.Identifier(table)))
@@ -146,12 +149,17 @@ def _load(conn: psycopg.Connection[Any], parameters: Vector) -> Sequence[str]:
 
 
 @pytest.fixture(scope="module")
-def corpus(stormdb_connection: psycopg.Connection[Any], stormdb_parameters: Callable[[type[Vector]], Vector]) -> Any:
+def corpus(
+    stormdb_connection: psycopg.Connection[Any],
+    stormdb_parameters: Callable[[type[Vector]], Vector],
+    stormdb_progress: Any,
+) -> Any:
     """The tables with their indexes, and the true neighbours of each query vector."""
     parameters = stormdb_parameters(Vector)
     conn = stormdb_connection
     conn.execute("CREATE EXTENSION IF NOT EXISTS vector")
-    queries = _load(conn, parameters)
+    with stormdb_progress("vectors", total=parameters.queries + parameters.scale) as loading:
+        queries = _load(conn, parameters, loading.advance)
     yield Corpus(parameters, queries, {metric: _true_neighbours(conn, metric, parameters) for metric in _OPERATORS})
     _check(conn, parameters)
 

@@ -84,7 +84,7 @@ class AsyncStatement(Prepared):
     async def _describe(self, conn: Any, name: bytes, sql: bytes) -> None:
         """Learn its types without preparing it, in a transaction, for which a pooler keeps the session."""
         pgconn = conn.pgconn
-        steps = (
+        steps: tuple[Callable[[], None], ...] = (
             lambda: pgconn.send_query(b"BEGIN"),
             lambda: pgconn.send_prepare(b"", sql),
             lambda: pgconn.send_describe_prepared(b""),

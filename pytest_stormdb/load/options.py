@@ -200,6 +200,8 @@ OPTIONS: tuple[Option, ...] = (
         metavar="TIME",
     ),
     Option("json", PATH, FLAG_AND_INI, "write all runs to this file", metavar="FILE"),
+    Option("html", PATH, FLAG_AND_INI, "write a page with pictures of all runs to this file", metavar="FILE"),
+    Option("markdown", PATH, FLAG_AND_INI, "write a table of all runs to this file", metavar="FILE"),
     Option(
         "config",
         PATH,

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from ..errors import PlanError
-from ..load.option import NOT_GIVEN
 from .collection import (
     Mix,
     collection_error,
@@ -22,6 +21,7 @@ from .collection import (
     mix_of,
 )
 from .doubts import count_doubts
+from .files import can_write, check_places, wanted_reports
 from .fixtures import (  # noqa: F401 - pytest finds the fixtures here
     _stormdb_home,
     batch_size,
@@ -33,7 +33,7 @@ from .fixtures import (  # noqa: F401 - pytest finds the fixtures here
     stormdb_url,
     worker,
 )
-from .options import MARKED, add_options, check_early, is_given, value_of
+from .options import MARKED, add_options, check_early, is_given
 from .packages import (
     PACKAGES,
     Packages,
@@ -65,10 +65,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if PACKAGES not in config.stash:  # without initial conftests: run in this process by another plugin
         config.stash[PACKAGES] = Packages(config)
     config.args[:] = config.stash[PACKAGES].start(config.args)
-    for name in ("json",):
-        path = value_of(config, name)
-        if path is not NOT_GIVEN and not path.parent.is_dir():
-            raise pytest.UsageError(f"--stormdb-{name}: {str(path)!r}: there is no such directory")
+    check_places(config)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -215,27 +212,33 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
+    """A report that cannot be written costs itself, and the exit status, and nothing else."""
     state = session.config.stash[SESSION]
-    out = value_of(session.config, "json")
-    if out is not NOT_GIVEN and not hasattr(session.config, "workerinput"):
-        from ..reports import document
+    wanted = wanted_reports(session.config, has_runs=bool(state.records))
+    if wanted and not hasattr(session.config, "workerinput"):
+        from .outputs import write_reports
 
-        document.write(state.record, out)
+        state.unwritten = write_reports(state.record, wanted)
+        if state.unwritten and session.exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     state = config.stash[SESSION]
     unmeasured = _unmeasured(terminalreporter)
     count_doubts(terminalreporter)
+    for problem in state.unwritten:
+        terminalreporter.write_line(f"ERROR: {problem}", red=True)
     measured = bool(state.records or state.comparisons)
     if config.getoption("no_summary", False) or not (measured or unmeasured or state.notes):
         return
     terminalreporter.ensure_newline()
     terminalreporter.section("stormdb")
     if measured:
-        from ..reports import terminal
+        from ..reports import lines, terminal
 
-        terminal.write(state.record, terminalreporter)
+        style = lines.Style(config.get_terminal_writer().fullwidth, ascii_only=not can_write(lines.UNICODE))
+        terminal.write(state.record, terminalreporter, style)
     for note in dict.fromkeys(state.notes):
         terminalreporter.write_line(note)
     if unmeasured:

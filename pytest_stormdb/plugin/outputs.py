@@ -12,10 +12,12 @@ import pytest
 from ..errors import PlanError
 from ..load.option import NOT_GIVEN
 from ..telemetry.exporters import Exporter, Exporters, JsonFile
+from .files import STEP_SUMMARY
 from .options import value_of
 
 if TYPE_CHECKING:
     from ..configuration.file import Configuration
+    from ..record import SessionRecord
     from ..telemetry.logs import LogOutput
     from ..telemetry.opentelemetry import OpenTelemetry
 
@@ -51,6 +53,22 @@ def open_exporters(config: pytest.Config, configuration: Configuration | None) -
         exporters.append(telemetry := _opentelemetry())
         every = telemetry.trace_every
     return Exporters(exporters, interval_s, every)
+
+
+def write_reports(record: SessionRecord, wanted: Mapping[str, Path]) -> list[str]:
+    """Write each report; the problems of those that cannot be written."""
+    from ..reports import document, markdown, page
+
+    whole = document.document(record)
+    writers = {"json": document.write, "html": page.write, "markdown": markdown.write, STEP_SUMMARY: markdown.append}
+    problems = []
+    for name, out in wanted.items():
+        try:
+            writers[name](whole, out)
+        except OSError as error:
+            option = name if name == STEP_SUMMARY else f"--stormdb-{name}"
+            problems.append(f"{option}: cannot write {out}: {error.strerror}")
+    return problems
 
 
 def _wants_telemetry(environment: Mapping[str, str]) -> bool:

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 
+from .files import can_write
+
 if TYPE_CHECKING:
     from rich.live import Live
 
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 Mode = Literal["block", "lines", "silent"]
 
 _FRAME_S = 0.25
+_DRAWN = "▁█━╸"
 _LINE_S = 10.0
 
 
@@ -34,12 +37,7 @@ def mode_of(config: pytest.Config, environment: Mapping[str, str] = os.environ) 
     shared = config.getoption("capture") == "no" or logs or config.getoption("numprocesses", None)
     plain = environment.get("TERM") in ("dumb", "unknown") or environment.get("CI") or shared
     own = type(reporter).__module__ == "_pytest.terminal"
-    return "block" if reporter.isatty and own and not plain and _draws_bars() else "lines"
-
-
-def _draws_bars() -> bool:
-    encoding = getattr(sys.__stdout__, "encoding", None) or ""
-    return encoding.lower().replace("-", "") == "utf8"
+    return "block" if reporter.isatty and own and not plain and can_write(_DRAWN) else "lines"
 
 
 class BlockScreen:

@@ -41,6 +41,7 @@ class Session:
         self.unmeasured: list[str] = []
         self.notes: list[str] = []
         self.home: Home | None = None
+        self.unwritten: list[str] = []
         self.most_workers = 0
         self.configuration = _configuration(config)
         self._embedded: EmbeddedServer | None = None

@@ -6,6 +6,7 @@ import dataclasses
 import datetime
 import json
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,9 +32,9 @@ from .server_activity import activity_document, explained_document
 FORMAT = "stormdb-run/1"
 
 
-def write(record: SessionRecord, out: Path) -> None:
-    """Write all runs of a session to a file."""
-    out.write_text(json.dumps(document(record), indent=1, allow_nan=False) + "\n", encoding="utf-8")
+def write(document: Mapping[str, Any], out: Path) -> None:
+    """Write the document of a session to a file."""
+    out.write_text(json.dumps(document, indent=1, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def document(record: SessionRecord) -> dict[str, Any]:
@@ -202,6 +203,7 @@ def _operation(figures: OperationStatistics) -> dict[str, Any]:
         "errors": _errors(tally),
         "overflow": tally.service.overflow,
         "histogram": figures.response.histogram.encode(),
+        "service_histogram": _service_histogram(figures),
     }
 
 
@@ -213,6 +215,11 @@ def _errors(tally: Tally) -> list[dict[str, Any]]:
         | ({"metadata": tally.error_metadata[code]} if code in tally.error_metadata else {})
         for code, (count, example) in errors
     ]
+
+
+def _service_histogram(figures: OperationStatistics) -> str | None:
+    """Where it is not the response time's."""
+    return None if figures.service.histogram is figures.response.histogram else figures.service.histogram.encode()
 
 
 def _latency(latency: Latency) -> dict[str, float | None]:
@@ -235,6 +242,7 @@ def _interval(interval: Any) -> dict[str, Any]:
         "operations": interval.operations,
         "failures": interval.failures,
         "p50_s": interval.response.shown(50),
+        "p95_s": interval.response.shown(95),
         "p99_s": interval.response.shown(99),
     }
 

@@ -68,8 +68,9 @@ def _header(document: Mapping[str, Any], title: str) -> Markup:
 def _sections(document: Mapping[str, Any], charts: dict[str, Chart]) -> Iterator[Markup]:
     runs, comparisons = list(document["runs"]), list(document.get("comparisons") or [])
     sweeps = list(document.get("sweeps") or [])
+    numbered = worst_first([dict(run) | {"identity": f"run-{index}"} for index, run in enumerate(runs)])
     if runs:
-        yield _verdicts(runs)
+        yield _verdicts(numbered)
     if comparisons:
         yield _compared(comparisons)
     for index, comparison in enumerate(comparisons):
@@ -77,22 +78,18 @@ def _sections(document: Mapping[str, Any], charts: dict[str, Chart]) -> Iterator
     for index, sweep in enumerate(sweeps):
         yield _sweep_section(sweep, f"sweep-{index}", charts)
     most = max(60, min(MOST_BUCKETS, _BUCKETS // max(1, len(runs))))
-    for index, run in enumerate(runs):
-        yield run_section(run, f"run-{index}", charts, most)
+    for run in numbered:
+        yield run_section(run, run["identity"], charts, most)
     yield _environment(document)
 
 
 def _verdicts(runs: Sequence[Mapping[str, Any]]) -> Markup:
-    """All runs in one table, the worst first; each leads to its section."""
-    numbered = [dict(run) | {"identity": f"run-{index}"} for index, run in enumerate(runs)]
+    """All runs in one table; each leads to its section."""
     rows = [
-        [pill(run["outcome"]), _link(run["nodeid"], run["identity"]), load_of(run), *run_figures(run)]
-        for run in worst_first(numbered)
+        [pill(run["outcome"]), _link(run["nodeid"], run["identity"]), load_of(run), *run_figures(run)] for run in runs
     ]
     reasons = [
-        element("li", element("b", run["nodeid"]), f": {run['reasons'][0]}")
-        for run in worst_first(numbered)
-        if run.get("reasons")
+        element("li", element("b", run["nodeid"]), f": {run['reasons'][0]}") for run in runs if run.get("reasons")
     ]
     news = element("ul", *reasons, class_="reasons") if reasons else None
     listed = table(["verdict", "workload", "load", *FIGURES], rows, left=3)

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Sequence
 
 from ..database.health import HealthResult
+from ..load.plan import LoadPlan
 from ..measurement.stats import RunStatistics
 from ..record import RunOutcome
 from ..telemetry.logs import context
@@ -23,8 +24,12 @@ def conclude(
     thresholds: Sequence[Threshold],
     health: Sequence[HealthResult] = (),
     aborted: str | None = None,
+    subject: str = "",
 ) -> tuple[RunOutcome, list[str]]:
-    """What a run came to, and the reasons in one line each, the weightiest first."""
+    """What a run came to, and the reasons in one line each, the weightiest first.
+
+    ``subject`` is what was judged and how it was loaded, in a few words.
+    """
     total = statistics.total
     reasons = [str(broken.error) for broken in collected.broken] + [str(lost) for lost in collected.lost]
     if collected.signal is not None:
@@ -41,7 +46,7 @@ def conclude(
         for result in health
         if result.is_failure and result.aborted
     ]
-    missed = [verdict.line for verdict in verdicts if verdict.ruling == "fail"]
+    missed = [_missed(verdict, statistics, subject) for verdict in verdicts if verdict.ruling == "fail"]
     early = [aborted] if aborted is not None else []
     doubtful = any(verdict.ruling in ("invalid", "inconclusive") for verdict in verdicts)
     reasons += [*early, *missed] if missed or not doubtful else []
@@ -59,6 +64,21 @@ def conclude(
         if lines:
             return result, early + lines  # type: ignore[return-value]
     return "passed", []
+
+
+def subject_of(nodeid: str, plan: LoadPlan) -> str:
+    """``test_transfer, 10 workers``."""
+    return f"{nodeid.rpartition('::')[2]}, {plan.workers} worker{'s' * (plan.workers != 1)}"
+
+
+def _missed(verdict: Verdict, statistics: RunStatistics, subject: str) -> str:
+    """A missed threshold in a line that says it all, for it may be the only one that somebody sees."""
+    if not verdict.missed:
+        return verdict.line
+    name = verdict.threshold.operation
+    count = (statistics.total if name is None else statistics.operations[name]).count
+    where = ([subject] if subject else []) + ([f"operation {name}"] if name else [])
+    return f"{verdict.missed}: certain ({', '.join([*where, f'{count:,} operations'])})"
 
 
 def log_conclusion(

@@ -39,7 +39,7 @@ from ..workers.local import pick_launcher
 from ..workers.runtime import Job
 from ..workers.supervisor import Alongside, Steering, Supervisor
 from ..workload.contract import Workload
-from .conclusion import conclude, explanation, interruption, log_conclusion
+from .conclusion import conclude, explanation, interruption, log_conclusion, subject_of
 from .figures import activity_of_run, results_of_stages, statistics_of_run
 from .preconditions import preflight
 from .progress import Screen, watched
@@ -94,7 +94,10 @@ def run(
     activity = activity_of_run(observer.result(), collected, statistics)
     evidence = Evidence(statistics, collected.dropped, validity, watch.noise, collected.measured_from_ns, activity)
     verdicts = judge(thresholds, evidence)
-    outcome, reasons = conclude(collected, statistics, verdicts, thresholds, results, home.lost or interim.reason)
+    subject = subject_of(workload.nodeid, plan)
+    outcome, reasons = conclude(
+        collected, statistics, verdicts, thresholds, results, home.lost or interim.reason, subject
+    )
     log_conclusion(workload, outcome, verdicts, results)
     return RunRecord(
         nodeid=workload.nodeid,

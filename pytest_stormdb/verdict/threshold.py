@@ -183,6 +183,15 @@ class Verdict:
     reason: str = ""
 
     @property
+    def missed(self) -> str:
+        """``p99 38.2 ms is not < 20 ms``; empty where the threshold did not fail, or nothing was measured."""
+        if self.ruling != "fail" or self.estimate is None:
+            return ""
+        metric, comparison, value = self.threshold.expression.split(maxsplit=2)
+        limit = re.sub(r"(?<=\d)(?=[a-zµ])", " ", value)
+        return f"{metric} {self.threshold.shown(self.estimate)} is not {comparison} {limit}"
+
+    @property
     def line(self) -> str:
         """Expression and measured value, in one line."""
         where = f" [{self.threshold.operation}]" if self.threshold.operation else ""

@@ -54,12 +54,13 @@ def test_the_example_of_the_documentation(suite: Suite, database: psycopg.Connec
     result.stdout.fnmatch_lines(
         [
             "*= stormdb =*",
-            "test_it.py::test_transfer  (3 workers, 1.? s, after 1.00 s of warm-up)",
-            "  operation*count*failures*throughput*p50*p95*p99*max",
+            "✔ test_it.py::test_transfer",
+            "  3 workers, 1.? s, after 1.00 s of warm-up",
+            "  operation*count*failed*rate*p50*p95*p99*max",
             "  test_transfer * 0 */s*ms",
-            "  ok     p99 < 20s: measured * [mu]s",
-            "  ok     throughput > 0.5/s: measured */s",
-            "  ok     errors < 0.1%: measured 0%",
+            "  ✔ p99 < 20s * [mu]s* pass",
+            "  ✔ throughput > 0.5/s */s* pass",
+            "  ✔ errors < 0.1% * 0%  pass",
             "PostgreSQL *; fsync on, shared_buffers 128MB",
         ]
     )

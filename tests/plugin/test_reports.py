@@ -7,6 +7,9 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
+from pytest_stormdb.cli import main
+from pytest_stormdb.measurement.histogram import Histogram
+
 from ..conftest import Suite
 
 XUNIT2 = {
@@ -116,3 +119,64 @@ def test_an_ordinary_session_with_a_report_has_an_empty_one(suite: Suite) -> Non
     """)
     suite.run("--stormdb-json=runs.json").assert_outcomes(passed=1)
     assert suite.runs() == []
+
+
+RUN = """
+    import pytest
+
+    @pytest.mark.stormdb(workers=2, rate="200/s", duration="2500ms")
+    @pytest.mark.stormdb_slo("max < 1h")
+    def test_it(worker):
+        worker.conn.execute("SELECT 1")
+"""
+
+
+def test_page_and_table_are_written_from_the_document(suite: Suite) -> None:
+    """All three files tell of the same run, and the page made of the JSON file by the command is the session's."""
+    suite.write(RUN)
+    options = ("--stormdb-json=run.json", "--stormdb-html=page.html", "--stormdb-markdown=table.md")
+    suite.run(*options).assert_outcomes(passed=1)
+    (run,) = suite.runs("run.json")
+    count = f"{run['totals']['operations']:,}"
+    (operation,) = run["operations"].values()
+    assert Histogram.decode(operation["service_histogram"]).count == Histogram.decode(operation["histogram"]).count
+    assert "p95_s" in run["timeline"][0]
+    page = (suite.path / "page.html").read_text(encoding="utf-8")
+    assert "<title>stormdb: 1 passed</title>" in page
+    assert f">{count}</td>" in page
+    assert f" {count} |" in (suite.path / "table.md").read_text(encoding="utf-8")
+    again = suite.path / "again.html"
+    assert main(["report", str(suite.path / "run.json"), "--html", str(again)]) == 0
+    assert again.read_text(encoding="utf-8") == page
+
+
+def test_the_summary_of_a_github_job_is_added_to(suite: Suite) -> None:
+    """Under GitHub Actions the table goes to the job's summary, behind what others wrote; and only if anything ran."""
+    summary = suite.path / "summary.md"
+    summary.write_text("# Mine\n")
+    suite.env.setenv("GITHUB_ACTIONS", "true")
+    suite.env.setenv("GITHUB_STEP_SUMMARY", str(summary))
+    suite.write("def test_other(): pass")
+    suite.run().assert_outcomes(passed=1)
+    assert summary.read_text() == "# Mine\n"
+    suite.write(RUN.replace('rate="200/s", duration="2500ms"', "iterations=5"))
+    suite.run().assert_outcomes(passed=1)
+    assert summary.read_text().startswith("# Mine\n## stormdb: 1 passed\n")
+
+
+def test_a_report_that_cannot_be_written_costs_only_itself(suite: Suite) -> None:
+    """The others are written, the reason is told, and the session does not end as if all were well."""
+    suite.write(RUN.replace('rate="200/s", duration="2500ms"', "iterations=5"))
+    (suite.path / "page.html").mkdir()
+    result = suite.run("--stormdb-html=page.html", "--stormdb-markdown=table.md")
+    result.assert_outcomes(passed=1)
+    assert result.ret == 1
+    result.stdout.fnmatch_lines(["ERROR: --stormdb-html: cannot write *page.html: Is a directory"])
+    assert (suite.path / "table.md").read_text(encoding="utf-8").startswith("## stormdb: 1 passed")
+
+
+def test_a_folder_that_is_not_there_is_refused_early(suite: Suite) -> None:
+    """Where a report cannot go is said before anything runs."""
+    result = suite.run("--stormdb-html=nowhere/page.html")
+    assert result.ret == 4
+    result.stderr.fnmatch_lines(["ERROR: --stormdb-html: '*nowhere/page.html': there is no such directory"])

@@ -188,7 +188,7 @@ def test_when_a_block_is_drawn(
     changes: dict[str, Any], environment: dict[str, str], mode: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A block needs a terminal that is ours alone, and a reporter that is pytest's own."""
-    monkeypatch.setattr(sys, "__stdout__", SimpleNamespace(encoding="utf-8"))
+    monkeypatch.setattr(sys, "stdout", SimpleNamespace(encoding="utf-8"))
     assert mode_of(stub(**changes), environment) == mode
 
 

@@ -32,8 +32,8 @@ def test_a_sweep_runs_at_each_count_and_shows_the_curve(suite: Suite) -> None:
     assert sweep["fit"]["residual"] < 1
     result.stdout.fnmatch_lines(
         [
-            "test_it.py::test_it  (sweep)",
-            "  knee: * workers, the fewest within 5 % of the best throughput",
+            "test_it.py::test_it, sweep",
+            "  knee: * workers, the fewest within 5 % of the best rate",
             "  Universal Scalability Law: contention *, coherency *; the fit is off by * (RMS)",
         ]
     )
@@ -56,7 +56,7 @@ def test_a_threshold_missed_in_a_sweep_says_where(suite: Suite) -> None:
     suite.write(SLEEPER)
     result = suite.run("--stormdb-sweep=1,2", "--stormdb-iterations=5", "--stormdb-slo", "p50 < 100us")
     result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["at 1 workers: p50 < 100us: measured * ms"])
+    result.stdout.fnmatch_lines(["at 1 workers: p50 * ms is not < 100 us: certain (*1 worker, 5 operations)"])
 
 
 def test_a_sweep_over_stages_of_workers_is_refused(suite: Suite) -> None:

@@ -35,7 +35,7 @@ def test_verdicts_come_first_and_the_worst_of_them_before_the_others() -> None:
     text = page(full_document())
     assert "<title>stormdb: 3 failed, 1 passed</title>" in text
     sections = re.findall(r'<section id="([\w-]+)"', text)
-    assert sections == ["verdicts", "comparisons", "comparison-0", "sweep-0", "run-0", "run-1", "run-2", "environment"]
+    assert sections == ["verdicts", "comparisons", "comparison-0", "sweep-0", "run-0", "run-2", "run-1", "environment"]
     verdicts = text[text.index('<section id="verdicts"') : text.index('<section id="comparisons"')]
     assert verdicts.index("test_transfer") < verdicts.index("test_read")
     assert "p99 20.4 ms is not &lt; 20 ms: certain (test_transfer, 10 workers, 61,204 operations)" in verdicts

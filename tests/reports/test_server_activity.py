@@ -11,6 +11,7 @@ import pytest
 from pytest_stormdb.measurement.recorder import Snapshot
 from pytest_stormdb.record import SessionRecord
 from pytest_stormdb.reports.document import run_document
+from pytest_stormdb.reports.lines import Style
 from pytest_stormdb.reports.server_activity import activity_document, activity_lines
 from pytest_stormdb.reports.terminal import lines
 
@@ -81,8 +82,8 @@ def test_the_document_holds_all_of_it() -> None:
 def test_reports_show_it_where_it_is() -> None:
     """Below the run's table, and under ``server_activity``; a run that was not observed has neither."""
     observed, unobserved = plain_record(server_activity=server_activity()), plain_record()
-    shown = [line.text for line in lines(SessionRecord((observed,)))]
-    assert shown[3].startswith("  server: 75 % of response time")
+    shown = [line.text for line in lines(SessionRecord((observed,)), Style(200))]
+    assert shown[4].startswith("  server: 75 % of response time")
     assert run_document(observed)["server_activity"] == activity_document(server_activity())
     assert run_document(unobserved)["server_activity"] == {}
-    assert not any("server:" in line.text for line in lines(SessionRecord((unobserved,))))
+    assert not any("server:" in line.text for line in lines(SessionRecord((unobserved,)), Style(200)))

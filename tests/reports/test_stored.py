@@ -9,7 +9,7 @@ import pytest
 
 from pytest_stormdb.errors import PlanError
 from pytest_stormdb.record import SessionRecord
-from pytest_stormdb.reports.document import write
+from pytest_stormdb.reports.document import document, write
 from pytest_stormdb.reports.stored import load_document
 
 from ..records import plain_record
@@ -18,7 +18,7 @@ from ..records import plain_record
 def test_what_was_written_is_read(tmp_path: Path) -> None:
     """A document comes back as it was."""
     out = tmp_path / "run.json"
-    write(SessionRecord((plain_record(),)), out)
+    write(document(SessionRecord((plain_record(),))), out)
     assert load_document(out)["runs"][0]["nodeid"] == "test_shop.py::test_read"
 
 
