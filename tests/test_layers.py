@@ -27,18 +27,19 @@ ROOMS = {
     "database": (
         "connect target server isolation results pipelining statement costs readiness async_statement"
         " copying connection processes health counters tables tuning statements waits activity pulse"
-        " observer explain recording"
+        " observer explain recording handover"
     ),
     "packages": (
         "names dependencies metadata checksums signatures discovery admission importer static_analysis scaffold"
     ),
     "verdict": "validity server_figures threshold judgement interim betting comparison history",
     "record": "",
-    "workload": "contract",
+    "workload": "script pgbench contract",
+    "engine": "program command log process threads report driving errands",
     "telemetry": "logs buckets exporters prometheus opentelemetry",
     "workers": (
         "layout arrivals deadline looks lifecycle messages forwarding flush turns loop timeouts runtime heartbeat"
-        " group launcher process local together rates collected supervisor"
+        " group launcher process local together scripts rates collected supervisor"
     ),
     "reports": (
         "server_activity terminal junit document stored shown html charts run_page comparison_page page markdown live"
@@ -46,8 +47,8 @@ ROOMS = {
     "run": ("progress figures conclusion preconditions smoke slowest alternating comparing result compared pipeline"),
     "cli": "",
     "plugin": (
-        "options packages outputs screen session collection workloads settings doubts execution comparison fixtures"
-        " hooks"
+        "options packages outputs screen session scripts collection workloads settings doubts execution comparison"
+        " fixtures hooks"
     ),
 }
 """The map of the project, the lowest first: rooms, and within each room its modules.

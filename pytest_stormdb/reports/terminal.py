@@ -121,7 +121,10 @@ def _load(record: RunRecord) -> str:
     parts.append(f"{record.statistics.elapsed_s:.1f} s")
     if plan.warmup_ns:
         parts.append(f"after {format_duration(plan.warmup_ns / 1e9)} of warm-up")
-    if not record.forked:
+    if record.engine is not None:
+        threads = len(record.layout)
+        parts.append(f"{record.engine}, {threads} thread{'s' * (threads > 1)}")
+    elif not record.forked:
         parts.append("threads: this system cannot fork, so the interpreter lock is in the latency")
     elif max(record.layout) > 1:
         parts.append(f"{len(record.layout)} processes")

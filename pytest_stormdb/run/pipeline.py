@@ -17,7 +17,8 @@ from ..database.server import (
     describe,
     end_sessions,
 )
-from ..errors import ServerError
+from ..engine.program import find_pgbench
+from ..errors import ServerError, WorkerLost
 from ..load.plan import LoadPlan
 from ..measurement.machine import MachineTime
 from ..measurement.noise import NoiseWatch
@@ -34,8 +35,8 @@ from ..verdict.validity import assess_generator
 from ..workers.collected import Collected
 from ..workers.launcher import Launcher
 from ..workers.layout import CAN_FORK
-from ..workers.local import pick_launcher
 from ..workers.runtime import Job
+from ..workers.scripts import launcher_of, thread_layout
 from ..workers.supervisor import Alongside, Steering, Supervisor
 from ..workload.contract import Workload
 from .conclusion import conclude, explanation, interruption, log_conclusion
@@ -61,7 +62,7 @@ def run(
     thresholds: Sequence[Threshold] = (),
     health: Health = ((), ()),
     exporters: Exporters = NO_EXPORTERS,
-    launcher: Callable[[Job], Launcher] = pick_launcher,
+    launcher: Callable[[Job], Launcher] = launcher_of,
     screen: Screen | None = None,
     longest_ns: int = 0,
     explains: bool = False,
@@ -77,8 +78,15 @@ def run(
     interim = Interim(plan, thresholds, lambda: watch.noise, longest_ns)
     _log.info("run started", extra=context(workload.name))
     before = MachineTime.now()
-    traced = exporters.trace_every
-    job = Job(workload, plan, with_parameters(dsn, application_name=name), name, traced, longest_ns=longest_ns)
+    job = Job(
+        workload,
+        plan,
+        with_parameters(dsn, application_name=name),
+        name,
+        exporters.trace_every,
+        longest_ns=longest_ns,
+        is_watched=interim.looks or exporters.are_told or screen is not None,
+    )
     exported, looks = Run(workload, plan, *address(dsn)), job.looks
     observer = Observer(dsn, dsn, name, pids=looks.backends, marks=looks, has_warmup=plan.warmup_ns > 0)
     beside = _beside(monitor, interim, watch, observer, lambda: exporters.during(exported))
@@ -99,7 +107,7 @@ def run(
         version=workload.version,
         integrity=workload.integrity,
         plan=plan,
-        layout=collected.layout,
+        layout=collected.layout if workload.pgbench is None else thread_layout(plan),
         forked=CAN_FORK,
         outcome=outcome,
         statistics=statistics,
@@ -119,6 +127,7 @@ def run(
         exit_reason=interruption(collected, "exit"),
         server_activity=activity,
         explained=explain_slowest(job, statistics) if explains else None,
+        engine=None if workload.pgbench is None else str(find_pgbench()),
     )
 
 
@@ -162,7 +171,7 @@ def _beside(
 def _load(supervisor: Supervisor, dsn: str, name: str) -> Collected:
     """Put the load on the server; no session of a worker is left there."""
     collected = supervisor.run()
-    if collected.lost:
+    if collected.lost or any(isinstance(broken.error, WorkerLost) for broken in collected.broken):
         _end_sessions(dsn, name)
     return collected
 
