@@ -137,6 +137,7 @@ def _as_function(description: Pgbench, filename: str, line: int) -> Callable[...
 
     code = pgbench_scripts.__code__.replace(co_filename=filename, co_firstlineno=line)
     pgbench_scripts.__code__ = code
+    pgbench_scripts.__name__ = "_".join(description.names)
     pgbench_scripts.__doc__ = f"pgbench: {', '.join(description.names)}"
     setattr(pgbench_scripts, _DESCRIBED, description)
     return pgbench_scripts

