@@ -9,15 +9,17 @@ if TYPE_CHECKING:
     from .plugin.fixtures import Runner, worker_fixture
     from .run.result import Result
     from .workload.contract import Worker
+    from .workload.pgbench import pgbench
 
 __version__ = "0.1.0"
-__all__ = ["OperationResult", "Result", "Runner", "Worker", "worker_fixture"]
+__all__ = ["OperationResult", "Result", "Runner", "Worker", "pgbench", "worker_fixture"]
 
 _HOMES = {
     "OperationResult": "measurement.sample",
     "Result": "run.result",
     "Runner": "plugin.fixtures",
     "Worker": "workload.contract",
+    "pgbench": "workload.pgbench",
     "worker_fixture": "plugin.fixtures",
 }
 

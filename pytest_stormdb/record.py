@@ -44,6 +44,7 @@ class RunRecord:
     ``reasons`` say, one line each, why the run did not pass; ``explanation`` shows its first failure with its
     traceback. ``layout`` is the number of workers in each process, ``forked`` whether those are processes at all.
     ``began_ns`` is when the measured part began, on the clock of the ``noise``.
+    ``engine`` names the program that made the load where it was not Python: the layout is then that of its threads.
     """
 
     nodeid: str
@@ -71,6 +72,7 @@ class RunRecord:
     exit_reason: str | None = None
     server_activity: ServerActivity | None = None
     explained: Explained | None = None
+    engine: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

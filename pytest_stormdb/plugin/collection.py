@@ -10,6 +10,8 @@ import pytest
 from _pytest._code.code import ReprFileLocation
 from _pytest._io import TerminalWriter
 
+from .scripts import is_scripts
+
 if TYPE_CHECKING:
     from ..workload.contract import Operation
 
@@ -120,6 +122,8 @@ def arguments_of(function: Callable[..., Any]) -> tuple[str, ...]:
 
 def complaint(item: pytest.Function) -> str | None:
     """What is wrong with a workload, in one sentence; None where nothing is."""
+    if is_scripts(item.obj):
+        return None
     mix = mix_of(item.obj)
     if mix is not None:
         return _complaint_of_mix(item.name, mix)

@@ -22,6 +22,7 @@ from ..units import parse_duration_ns, parse_ratio
 from ..verdict.comparison import SESSION_ALPHA, Claim, share_of
 from .doubts import doubt
 from .execution import longest_ns, raise_interruption, run_unmeasured, workload_of_callable
+from .scripts import is_scripts
 from .session import SESSION, as_test_failures
 from .settings import settings_of_call
 from .workloads import workload_name
@@ -44,11 +45,11 @@ def compare_in_hand(
     session = item.config.stash[SESSION]
     where = f"stormdb.compare in {item.name}"
     with as_test_failures():
-        settings = settings_of_call(item, options, where)
+        settings = settings_of_call(item, options, where, is_scripts=any(map(is_scripts, functions)))
         plan = settings.plan
         claim, budget_s, seed = _claim(item, where, wanted), _budget_s(item, wanted), wanted.get("seed")
         names = _names(states or functions)
-        workloads = [workload_of_callable(item, function) for function in functions]
+        workloads = [workload_of_callable(item, function, home.dsn, plan) for function in functions]
     if session.why_unmeasured is not None:
         if states is None:
             for workload in workloads:

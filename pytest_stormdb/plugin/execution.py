@@ -10,6 +10,8 @@ import pytest
 
 from ..database.health import HealthCheck, built_in
 from ..database.server import admin_connection
+from ..engine.command import check_plan
+from ..engine.program import find_pgbench
 from ..load.option import NOT_GIVEN
 from ..record import ComparisonRecord, RunRecord, sweep_through
 from ..reports import junit
@@ -22,14 +24,16 @@ from .collection import arguments_of, mix_of, shared_connection
 from .doubts import doubt
 from .options import value_of
 from .screen import screen_of
+from .scripts import has_scripts, is_scripts, operations_of, prepared, scripts_of
 from .session import SESSION, Session, as_test_failures
 from .settings import Settings, settings_of, settings_of_call
-from .workloads import package_of, workload_name
+from .workloads import package_of, parameters_for, workload_name
 
 if TYPE_CHECKING:
     from ..database.isolation import Home
     from ..load.plan import LoadPlan
     from ..workload.contract import Stop
+    from ..workload.pgbench import Pgbench
 
 HOME = "_stormdb_home"
 FUNCTION = pytest.StashKey[Callable[..., Any]]()
@@ -46,6 +50,8 @@ def check_ready(item: pytest.Function) -> None:
     home = _home(item)
     with as_test_failures():
         settings = settings_of(item)
+        if has_scripts(item):
+            check_plan(settings.plan, scripts_of(item), find_pgbench())
         with admin_connection(home.admin_dsn) as admin:
             preflight(admin, max(settings.plans, key=lambda each: each.workers), pooled=home.is_pooled)
         if item.config.stash[SESSION].why_unmeasured is None:
@@ -106,10 +112,10 @@ def run_item(item: pytest.Function) -> None:
 def run_in_hand(item: pytest.Item, function: Callable[..., Any], home: Home, options: Mapping[str, Any]) -> Result:
     """Run a callable for a test that judges the result itself."""
     state = item.config.stash[SESSION]
-    workload = workload_of_callable(item, function)
-    name = workload.operations[0].name
     with as_test_failures():
-        settings = settings_of_call(item, options)
+        settings = settings_of_call(item, options, is_scripts=is_scripts(function))
+        workload = workload_of_callable(item, function, home.dsn, settings.plan)
+    name = workload.operations[0].name
     if state.why_unmeasured is not None:
         run_unmeasured(item, state, workload, settings.plan, home)
         pytest.skip(f"stormdb.run ran {name} once, unmeasured ({state.why_unmeasured}): there is no result to judge")
@@ -138,8 +144,12 @@ def run_in_hand(item: pytest.Item, function: Callable[..., Any], home: Home, opt
     return Result(record)
 
 
-def workload_of_callable(item: pytest.Item, function: Callable[..., Any]) -> Workload:
-    """A callable ``(worker)`` as a workload of a test."""
+def workload_of_callable(item: pytest.Item, function: Callable[..., Any], dsn: str, plan: LoadPlan) -> Workload:
+    """A callable ``(worker)``, or pgbench scripts, as a workload of a test. Raises StormDBError for what cannot run."""
+    if is_scripts(function):
+        description = prepared(item, function, dsn, parameters_for(item))
+        check_plan(plan, description, find_pgbench())
+        return _workload_of_scripts(item, description)
     name = getattr(function, "__name__", type(function).__name__)
     return Workload(
         **_identity(item),
@@ -149,6 +159,10 @@ def workload_of_callable(item: pytest.Item, function: Callable[..., Any]) -> Wor
         stops=_stops,
         loop_factory=_loop_factory(item),
     )
+
+
+def _workload_of_scripts(item: pytest.Item, description: Pgbench) -> Workload:
+    return Workload(**_identity(item), operations=operations_of(description), arguments={}, pgbench=description)
 
 
 def check_results_in_hand(item: pytest.Item) -> None:
@@ -163,6 +177,8 @@ def _missed(record: RunRecord) -> bool:
 
 def _workload(item: pytest.Function) -> Workload:
     function = item.stash[FUNCTION]
+    if has_scripts(item):
+        return _workload_of_scripts(item, scripts_of(item))
     mix = mix_of(function)
     if mix is not None:
         operations = tuple(mix.operations())

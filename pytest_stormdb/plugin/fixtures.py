@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from ..run.compared import Compared
     from ..run.result import Result
 
-_without_traceback = functools.partial(pytest.fail.Exception, pytrace=False)
 _POSITIONAL = inspect.Parameter.POSITIONAL_OR_KEYWORD
 
 
@@ -86,17 +85,19 @@ def stormdb_url(_stormdb_home: Home) -> str:
 @pytest.fixture(scope="module")
 def stormdb_parameters(request: pytest.FixtureRequest) -> Parameters:
     """The workload's raw parameters, a mapping; call it with a pydantic model to get them validated."""
-    from ..configuration.parameters import Parameters, parse_parameters
-    from .workloads import configuration_for
+    from .workloads import parameters_for
 
     with as_test_failures():
-        given = parse_parameters(value_of(request.config, "param"))
-        configuration = configuration_for(request.node)
-    if configuration is None:
-        return Parameters(given, "--stormdb-param", {}, _without_traceback)
-    places = {name.removeprefix("parameters."): place for name, place in configuration.places.items()}
-    places |= dict.fromkeys(given, "--stormdb-param")
-    return Parameters({**configuration.parameters, **given}, str(configuration.path), places, _without_traceback)
+        return parameters_for(request.node)
+
+
+@pytest.fixture
+def _stormdb_pgbench(request: pytest.FixtureRequest, _stormdb_schema_dsn: str, stormdb_parameters: Parameters) -> Any:
+    """The scripts of a workload as they are run: found, with their variables, their tables made."""
+    from .scripts import prepared
+
+    with as_test_failures():
+        return prepared(request.node, request.function, _stormdb_schema_dsn, stormdb_parameters)
 
 
 @pytest.fixture(scope="session")

@@ -24,6 +24,7 @@ from .doubts import count_doubts
 from .files import can_write, check_places, wanted_reports
 from .fixtures import (  # noqa: F401 - pytest finds the fixtures here
     _stormdb_home,
+    _stormdb_pgbench,
     batch_size,
     stormdb,
     stormdb_connection,
@@ -40,6 +41,7 @@ from .packages import (
     announcement,
     refusal,
 )
+from .scripts import ENDING, ScriptFile, has_scripts, is_scripts, put_scripts_first, take_fixtures
 from .session import SESSION, Session
 
 MARKS = (
@@ -130,10 +132,19 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         config.stash[SESSION].close()
 
 
+def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
+    return ScriptFile.from_parent(parent, path=file_path) if file_path.name.endswith(ENDING) else None
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_pycollect_makeitem(collector: Any, name: str, obj: object) -> Any:
     if health_mark(obj) is not None:
         return []
+    if is_scripts(obj):
+        if isinstance(collector, pytest.Class):
+            raise collector.CollectError(f"{name}: pgbench scripts are workloads of a module, not of a class")
+        take_fixtures(collector, obj)
+        return None
     mix = mix_of(obj) if isinstance(obj, type) else None
     if mix is None and isinstance(obj, type) and collector.istestclass(obj, name) and has_operations(obj):
         if collector.get_closest_marker("stormdb") is None:
@@ -152,7 +163,9 @@ def pytest_pycollect_makeitem(collector: Any, name: str, obj: object) -> Any:
 
 def pytest_itemcollected(item: pytest.Item) -> None:
     """Let ``-m stormdb`` find every load test, also those that run their load with the fixture."""
-    if has_runner(item) and item.get_closest_marker("stormdb") is None:
+    if has_scripts(item):
+        put_scripts_first(item)
+    if (has_runner(item) or has_scripts(item)) and item.get_closest_marker("stormdb") is None:
         item.add_marker("stormdb")
 
 

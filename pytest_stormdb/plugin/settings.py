@@ -16,6 +16,7 @@ from ..load.options import check_few_options, check_options, option_named
 from ..load.values import POSITIVE_DURATION
 from .collection import arguments_of, has_runner, health_mark, is_workload
 from .options import HEALTH_OPTIONS, SLO_OPTIONS, command_line, given_by, given_lines, ini_file, value_of
+from .scripts import has_scripts
 from .workloads import configuration_for
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from ..verdict.threshold import Threshold
 
 _HEALTH_TIMEOUT = "10s"
+_OF_SCRIPTS = ("pgbench", {"arrivals": "poisson"})
+"""What holds for pgbench scripts where nobody says otherwise: their arrivals are pgbench's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +76,14 @@ def settings_of(item: pytest.Item) -> Settings:
     return item.stash[_SETTINGS]
 
 
-def settings_of_call(item: pytest.Item, options: Mapping[str, Any], where: str = "") -> Settings:
+def settings_of_call(
+    item: pytest.Item, options: Mapping[str, Any], where: str = "", *, is_scripts: bool = False
+) -> Settings:
     """The settings of one run in hand: ``options`` are stronger than the marks. A sweep is for marked tests alone."""
+    where = where or f"stormdb.run in {item.name}"
     if "isolation" in options:
-        raise PlanError(f"{where or f'stormdb.run in {item.name}'}: isolation is the module's; mark it")
-    return _settings(item, NOT_GIVEN, _python_layer(where or f"stormdb.run in {item.name}", options))
+        raise PlanError(f"{where}: isolation is the module's; mark it")
+    return _settings(item, NOT_GIVEN, _python_layer(where, options), is_scripts=is_scripts)
 
 
 def isolation_of(module: pytest.Module) -> str | None:
@@ -134,19 +140,20 @@ def _plans_apart(item: pytest.Item) -> list[LoadPlan]:
     return [plan_of(resolve(layer)) for layer in _layers(item)]
 
 
-def _layers(item: pytest.Item, *calls: Layer) -> list[Layer]:
+def _layers(item: pytest.Item, *calls: Layer, is_scripts: bool = False) -> list[Layer]:
     """Everything said of an item, the strongest source first."""
     found = configuration_for(item)
     configured = [(str(found.path), found.load)] if found is not None else []
-    return [command_line(item.config), *configured, *calls, *_marked_layers(item), ini_file(item.config)]
+    own = [_OF_SCRIPTS] if is_scripts or has_scripts(item) else []
+    return [command_line(item.config), *configured, *calls, *_marked_layers(item), ini_file(item.config), *own]
 
 
-def _settings(item: pytest.Item, sweep: Any, *calls: Layer) -> Settings:
+def _settings(item: pytest.Item, sweep: Any, *calls: Layer, is_scripts: bool = False) -> Settings:
     from ..load.layers import resolve
     from ..load.plan import plan_of
 
     found = configuration_for(item)
-    options = resolve(*_layers(item, *calls))
+    options = resolve(*_layers(item, *calls, is_scripts=is_scripts))
     plan = plan_of(options)
     return Settings(
         plan=plan,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -9,12 +10,16 @@ import pytest
 
 from ..errors import PlanError, ServerError
 from .collection import is_workload
+from .options import value_of
 from .packages import PACKAGES, Package
 from .session import SESSION, is_same_name
 
 if TYPE_CHECKING:
     from ..configuration.file import Configuration
+    from ..configuration.parameters import Parameters
     from ..database.isolation import Home
+
+_without_traceback = functools.partial(pytest.fail.Exception, pytrace=False)
 
 
 def package_of(node: Any) -> Package | None:
@@ -27,7 +32,7 @@ def workload_name(node: Any) -> str:
     package = package_of(node)
     if package is not None:
         return package.workload.name
-    stem: str = node.path.stem
+    stem: str = node.path.stem.removesuffix(".pgbench")
     return stem.removeprefix("test_").removesuffix("_test") or stem
 
 
@@ -39,6 +44,19 @@ def configuration_for(node: Any) -> Configuration | None:
         name = found.plugin or workload_name(node)
         found.check_version(name, metadata.version if metadata is not None else None)
     return found  # type: ignore[no-any-return]
+
+
+def parameters_for(node: Any) -> Parameters:
+    """The parameters of a node's workload, of the command line over those of the file. Raises PlanError."""
+    from ..configuration.parameters import Parameters, parse_parameters
+
+    given = parse_parameters(value_of(node.config, "param"))
+    configuration = configuration_for(node)
+    if configuration is None:
+        return Parameters(given, "--stormdb-param", {}, _without_traceback)
+    places = {name.removeprefix("parameters."): place for name, place in configuration.places.items()}
+    places |= dict.fromkeys(given, "--stormdb-param")
+    return Parameters({**configuration.parameters, **given}, str(configuration.path), places, _without_traceback)
 
 
 def check_plugin(config: pytest.Config, items: Sequence[pytest.Item]) -> None:

@@ -56,8 +56,9 @@ def run_document(record: RunRecord) -> dict[str, Any]:
     return {
         "nodeid": record.nodeid,
         "workload": {"name": record.workload, "version": record.version, "integrity": record.integrity},
-        "plan": _plan(record.plan) | {"processes": len(record.layout), "layout": list(record.layout)},
+        "plan": _plan(record.plan) | _layout(record),
         "forked": record.forked,
+        "engine": record.engine,
         "outcome": record.outcome,
         "reasons": list(record.reasons),
         "elapsed_s": statistics.elapsed_s,
@@ -130,6 +131,10 @@ def _effects(comparison: Comparison) -> list[dict[str, Any]]:
             low, high = so_far.interval
             effects[len(so_far.pairs) - 1] |= {"low": _number(low), "high": _number(high)}
     return effects
+
+
+def _layout(record: RunRecord) -> dict[str, Any]:
+    return {"processes": 1 if record.engine else len(record.layout), "layout": list(record.layout)}
 
 
 def _sweep(sweep: Sweep) -> dict[str, Any]:

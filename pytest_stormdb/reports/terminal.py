@@ -141,7 +141,9 @@ def load_of(run: RunRecord) -> str:
     parts.append(f"{run.statistics.elapsed_s:.1f} s")
     if plan.warmup_ns:
         parts.append(f"after {format_duration(plan.warmup_ns / 1e9)} of warm-up")
-    if not run.forked:
+    if run.engine is not None:
+        parts.append(f"{run.engine}, {counted(len(run.layout), 'thread')}")
+    elif not run.forked:
         parts.append("threads: this system cannot fork, so the interpreter lock is in the latency")
     elif max(run.layout, default=0) > 1:
         parts.append(f"{len(run.layout)} processes")

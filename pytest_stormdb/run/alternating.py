@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from ..database.connect import with_parameters
 from ..database.processes import ServerProcesses
+from ..engine.command import shortest_block_ns
 from ..load.alternation import Alternation, block_ns_for
 from ..load.plan import LoadPlan
 from ..measurement.noise import Noise, NoiseWatch
@@ -18,8 +19,8 @@ from ..measurement.stats import OperationStatistics, RunStatistics, quantile_of,
 from ..verdict.comparison import MeasuredPair
 from ..verdict.validity import assess_generator
 from ..workers.collected import Collected
-from ..workers.local import pick_launcher
 from ..workers.runtime import Job
+from ..workers.scripts import launcher_of
 from ..workers.supervisor import Steering, Supervisor
 from ..workers.together import LaunchersTogether
 from ..workload.contract import Workload
@@ -54,10 +55,11 @@ class Epoch:
 
 def block_ns_of(arms: Sequence[Arm], plan: LoadPlan, metric: str, seed: int) -> tuple[int, Epoch]:
     """How long the blocks have to be for this metric, from a trial of both arms, which comes back too."""
-    trial = run_epoch(arms, plan, Alternation(_PILOT_NS, _PILOT_PAIRS, seed, epoch=-1))
+    shortest_ns = max(_PILOT_NS if arm.workload.pgbench is None else shortest_block_ns(plan.workers) for arm in arms)
+    trial = run_epoch(arms, plan, Alternation(shortest_ns, _PILOT_PAIRS, seed, epoch=-1))
     total = min(trial.totals, key=lambda figures: figures.count)
     slowest_s = max((figures.response.percentile(99) for figures in trial.totals if figures.count), default=0.0)
-    return block_ns_for(total.throughput_per_s, slowest_s, quantile_of(metric)), trial
+    return max(shortest_ns, block_ns_for(total.throughput_per_s, slowest_s, quantile_of(metric))), trial
 
 
 def run_epoch(arms: Sequence[Arm], plan: LoadPlan, alternation: Alternation) -> Epoch:
@@ -81,7 +83,7 @@ def run_epoch(arms: Sequence[Arm], plan: LoadPlan, alternation: Alternation) -> 
     ]
     if alternation.epoch % 2:
         jobs.reverse()
-    launchers = LaunchersTogether([pick_launcher(job) for job in jobs])
+    launchers = LaunchersTogether([launcher_of(job) for job in jobs])
     collected = Supervisor(launchers, plan, _beside(watch)).run()
     return _epoch(collected, plan, alternation, watch.noise)
 

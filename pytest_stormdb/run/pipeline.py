@@ -18,7 +18,8 @@ from ..database.server import (
     describe,
     end_sessions,
 )
-from ..errors import ServerError
+from ..engine.program import find_pgbench
+from ..errors import ServerError, WorkerLost
 from ..load.plan import LoadPlan
 from ..measurement.machine import MachineTime
 from ..measurement.noise import NoiseWatch
@@ -35,8 +36,8 @@ from ..verdict.validity import assess_generator
 from ..workers.collected import Collected
 from ..workers.launcher import Launcher
 from ..workers.layout import CAN_FORK
-from ..workers.local import pick_launcher
 from ..workers.runtime import Job
+from ..workers.scripts import launcher_of, thread_layout
 from ..workers.supervisor import Alongside, Steering, Supervisor
 from ..workload.contract import Workload
 from .conclusion import conclude, explanation, interruption, log_conclusion, subject_of
@@ -62,7 +63,7 @@ def run(
     thresholds: Sequence[Threshold] = (),
     health: Health = ((), ()),
     exporters: Exporters = NO_EXPORTERS,
-    launcher: Callable[[Job], Launcher] = pick_launcher,
+    launcher: Callable[[Job], Launcher] = launcher_of,
     screen: Screen | None = None,
     longest_ns: int = 0,
     explains: bool = False,
@@ -78,9 +79,17 @@ def run(
     interim = Interim(plan, thresholds, lambda: watch.noise, longest_ns)
     _log.info("run started", extra=context(workload.name))
     before = MachineTime.now()
-    traced = exporters.trace_every
     dsn = with_parameters(home.dsn, application_name=name)
-    job = Job(workload, plan, dsn, name, traced, longest_ns=longest_ns, care=home.care)
+    job = Job(
+        workload,
+        plan,
+        dsn,
+        name,
+        exporters.trace_every,
+        longest_ns=longest_ns,
+        care=home.care,
+        is_watched=interim.looks or exporters.are_told or screen is not None,
+    )
     exported, looks = Run(workload, plan, *address(dsn)), job.looks
     observer = Observer(home.admin_dsn, home.dsn, name, pids=looks.backends, marks=looks, has_warmup=plan.warmup_ns > 0)
     beside = _beside(home, monitor, interim, watch, observer, lambda: exporters.during(exported))
@@ -105,7 +114,7 @@ def run(
         version=workload.version,
         integrity=workload.integrity,
         plan=plan,
-        layout=collected.layout,
+        layout=collected.layout if workload.pgbench is None else thread_layout(plan),
         forked=CAN_FORK,
         outcome=outcome,
         statistics=statistics,
@@ -125,6 +134,7 @@ def run(
         exit_reason=interruption(collected, "exit"),
         server_activity=activity,
         explained=explain_slowest(job, statistics) if explains else None,
+        engine=None if workload.pgbench is None else str(find_pgbench()),
     )
 
 
@@ -169,7 +179,7 @@ def _beside(
 def _load(supervisor: Supervisor, home: Home, name: str) -> Collected:
     """Put the load on the server; no session of a worker is left there."""
     collected = supervisor.run()
-    if collected.lost:
+    if collected.lost or any(isinstance(broken.error, WorkerLost) for broken in collected.broken):
         _end_sessions(home.admin_dsn, name)
     return collected
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..database.isolation import Home
+from ..engine.errands import run_each_once
 from ..load.plan import LoadPlan
 from ..workers.deadline import Deadline
 from ..workers.group import runner
@@ -12,6 +13,9 @@ from ..workload.contract import Workload
 
 def run_once(workload: Workload, plan: LoadPlan, home: Home) -> None:
     """Run each operation of a workload once, in this process, as a plain test; what it raises comes through."""
+    if workload.pgbench is not None:
+        run_each_once(workload.pgbench, home.dsn, plan.timeout_ns)
+        return
     job = Job(workload, plan, home.dsn, "stormdb smoke", care=home.care)
     worker = WorkerRuntime(job, Control(Deadline()), 0, lambda message: None)
     with runner(job, 1) as run:

@@ -92,6 +92,11 @@ class Exporters:
         self._exporters = exporters
         self._interval_s = interval_s
 
+    @property
+    def are_told(self) -> bool:
+        """Whether there is anybody to be told."""
+        return bool(self._exporters)
+
     @contextlib.contextmanager
     def during(self, run: Run) -> Iterator[Tick]:
         """Yields what to call with the way to the counts: it passes them on at the interval, and at the end."""

@@ -37,6 +37,11 @@ class Interim:
         self._end_ns = plan.duration_ns or 0
         self._longest_ns = longest_ns if thresholds and self._end_ns and not plan.stages else 0
 
+    @property
+    def looks(self) -> bool:
+        """Whether it looks at the counts before the end."""
+        return bool(self._fatal or self._longest_ns)
+
     @contextlib.contextmanager
     def during(self, stop: Callable[[], None], extend: Callable[[int], None]) -> Iterator[Look]:
         """Yields what to call with the progress. ``extend`` is told for how long to measure, in all."""

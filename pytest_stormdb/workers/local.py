@@ -17,11 +17,11 @@ from typing import Any, cast
 from ..measurement.clock import SYSTEM_CLOCK, Clock
 from .arrivals import ArrivalQueue, make_arrivals
 from .deadline import Deadline
-from .group import Group, runner
+from .group import Group, runner, serve
 from .launcher import Launcher
 from .layout import CAN_FORK, layout
 from .messages import Message, Printed, Start
-from .process import PipeChannel, end_processes, fork_group, has_exited, how_it_ended, serve_or_tell
+from .process import PipeChannel, Serve, end_processes, fork_group, has_exited, how_it_ended, serve_or_tell
 from .runtime import Control, Job
 
 
@@ -72,7 +72,7 @@ class PipedLauncher(ABC):
 
     def __init__(self, job: Job, arrivals: ArrivalQueue | None = None) -> None:
         self._job = job
-        if arrivals is None and job.plan.is_open:
+        if arrivals is None and job.plan.is_open and job.workload.pgbench is None:  # pgbench has a schedule of its own
             arrivals = _make_arrivals(job, between_processes=self._between_processes)
         self._control = Control(Deadline(), arrivals)
         self._groups: list[PipedGroup] = []
@@ -114,6 +114,9 @@ class PipedLauncher(ABC):
         end_processes([group.pid for group in left if group.pid is not None], 0.0)
         _close(self._control)
 
+    def _serve(self) -> Serve:
+        return serve
+
     @abstractmethod
     def _layout(self) -> Sequence[Sequence[int]]:
         """The ids of the workers of each group."""
@@ -146,7 +149,7 @@ class ForkLauncher(PipedLauncher):
 
     def _begin(self, ids: Sequence[int]) -> PipedGroup:
         siblings = [group.connection for group in self._groups]
-        pid, connection = fork_group(self._job, self._control, ids, siblings)
+        pid, connection = fork_group(self._job, self._control, ids, self._serve(), siblings)
         return PipedGroup(ids, connection, pid)
 
 
@@ -164,7 +167,7 @@ class ThreadLauncher(PipedLauncher):
 
         def live() -> None:
             with theirs:
-                serve_or_tell(self._job, self._control, ids, channel)
+                serve_or_tell(self._job, self._control, ids, self._serve(), channel)
 
         threading.Thread(target=live, daemon=True).start()
         return PipedGroup(ids, ours)

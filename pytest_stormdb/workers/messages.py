@@ -25,6 +25,13 @@ class Ready:
 
 
 @dataclass(frozen=True, slots=True)
+class Began:
+    """A group that could not start at the instant it was told did so this much later; all its times count from then."""
+
+    late_ns: int
+
+
+@dataclass(frozen=True, slots=True)
 class IntervalCounts:
     """What a worker recorded in an interval (counted from the end of the warm-up) and stage of the run.
 
@@ -104,6 +111,13 @@ class Backend:
 
 
 @dataclass(frozen=True, slots=True)
+class Skipped:
+    """Scheduled iterations that were not started: from workers with a schedule of their own, to their launcher."""
+
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
 class WorkerDone:
     """A worker's iterations are over, so long after the start of the run, by its own clock.
 
@@ -117,14 +131,19 @@ class WorkerDone:
 
 @dataclass(frozen=True, slots=True)
 class GroupDone:
-    """Workers that share a process are torn down, and end in good order. It is the last that they say."""
+    """Workers that share a process are torn down, and end in good order. It is the last that they say.
+
+    ``others`` are for a process with several sets of workers that wait for each other.
+    """
 
     usage: GroupUsage
+    others: tuple[GroupUsage, ...] = ()
 
 
 Message = (
     Ready
     | Backend
+    | Began
     | IntervalCounts
     | FirstFailure
     | Interruption
@@ -132,6 +151,7 @@ Message = (
     | Printed
     | Logged
     | Warned
+    | Skipped
     | WorkerDone
     | GroupDone
 )

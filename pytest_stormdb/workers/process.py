@@ -17,7 +17,7 @@ from typing import Any
 
 from ..errors import WorkloadError
 from .forwarding import forwarded
-from .group import Channel, serve
+from .group import Channel
 from .messages import (
     Broken,
     Message,
@@ -25,6 +25,9 @@ from .messages import (
     Start,
 )
 from .runtime import Control, Job
+
+Serve = Callable[[Job, Control, Sequence[int], Channel], None]
+"""What a process does for its workers, from their set-up to their end."""
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_TIMERSLACK = 29
@@ -70,9 +73,9 @@ def _pickled(message: Message) -> bytes:
 
 
 def fork_group(
-    job: Job, control: Control, ids: Sequence[int], close_in_child: Sequence[Connection[Any, Any]]
+    job: Job, control: Control, ids: Sequence[int], serve: Serve, close_in_child: Sequence[Connection[Any, Any]]
 ) -> tuple[int, Any]:
-    """Fork a process for these workers; its id and the parent's end of its pipe.
+    """Fork a process that serves these workers; its id and the parent's end of its pipe.
 
     ``close_in_child`` are the parent's ends of its siblings' pipes, which it must not keep open.
     """
@@ -95,13 +98,15 @@ def fork_group(
             connection.close()
         if control.arrivals is not None:
             control.arrivals.only_claim()
-        _live(job, control, ids, theirs, parent)
+        _live(job, control, ids, serve, theirs, parent)
         status = 0
     finally:
         os._exit(status)
 
 
-def _live(job: Job, control: Control, ids: Sequence[int], connection: Connection[Any, Any], parent: int) -> None:
+def _live(
+    job: Job, control: Control, ids: Sequence[int], serve: Serve, connection: Connection[Any, Any], parent: int
+) -> None:
     os.setpgid(0, 0)  # whatever the workload forks is found, and ended, by this group
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -110,10 +115,10 @@ def _live(job: Job, control: Control, ids: Sequence[int], connection: Connection
         wake_on_time()
     channel = PipeChannel(connection, lambda: os._exit(1))
     with forwarded(channel.send, job.workload.name):
-        serve_or_tell(job, control, ids, channel)
+        serve_or_tell(job, control, ids, serve, channel)
 
 
-def serve_or_tell(job: Job, control: Control, ids: Sequence[int], channel: Channel) -> None:
+def serve_or_tell(job: Job, control: Control, ids: Sequence[int], serve: Serve, channel: Channel) -> None:
     """Serve, and let the supervisor know of an error that no worker can be blamed for."""
     try:
         serve(job, control, ids, channel)

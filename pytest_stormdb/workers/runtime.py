@@ -34,7 +34,7 @@ class Job:
 
     ``name`` is what their connections are called. Of ``trace_every`` iterations of each one is traced; 0 for none.
     ``longest_ns`` is how long they may have to measure, if that may be longer than planned; ``looks`` is shared with
-    whoever watches the server from this machine.
+    whoever watches the server from this machine, ``is_watched`` says that somebody looks at the counts as they grow.
     """
 
     workload: Workload
@@ -47,6 +47,7 @@ class Job:
     longest_ns: int = 0
     looks: Looks = field(default_factory=Looks)
     care: SessionCare = OWN_SESSION
+    is_watched: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,18 @@ from .collected import Collected
 from .forwarding import replay
 from .launcher import Launcher, WorkerGroup
 from .lifecycle import Lifecycle, State
-from .messages import Backend, Broken, FirstFailure, GroupDone, Interruption, IntervalCounts, Message, Ready, WorkerDone
+from .messages import (
+    Backend,
+    Began,
+    Broken,
+    FirstFailure,
+    GroupDone,
+    Interruption,
+    IntervalCounts,
+    Message,
+    Ready,
+    WorkerDone,
+)
 
 _LOOK_NS = 100_000_000
 _READY_NS = 30_000_000_000
@@ -144,6 +155,12 @@ class Supervisor:
         self._measured_from_ns = self._collected.measured_from_ns = from_ns
         self._launcher.start(delay_ns)
 
+    def _shift(self, late_ns: int) -> None:
+        """The measured part begins later than it was meant to."""
+        if self._measured_from_ns is not None:
+            self._measured_from_ns += late_ns
+            self._collected.measured_from_ns = self._measured_from_ns
+
     def _dismiss(self) -> None:
         """There will be no start: what is set up is torn down."""
         self._enter(State.DISMISSED)
@@ -208,12 +225,14 @@ class Supervisor:
                 each.ready += 1
                 if each.ready == len(each.group.ids):
                     each.lifecycle.enter(State.READY)
+            case Began():
+                self._shift(message.late_ns)
             case WorkerDone():
                 collected.works.append(message.work)
                 self._elapsed_ns = max(self._elapsed_ns, message.elapsed_ns)
             case GroupDone():
                 each.lifecycle.enter(State.DONE)
-                collected.usage.append(message.usage)
+                collected.usage += [message.usage, *message.others]
             case FirstFailure():
                 collected.first_failure = collected.first_failure or message
             case Interruption():

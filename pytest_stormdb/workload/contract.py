@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ..database.async_statement import AsyncStatement
     from ..database.pipelining import AsyncPipeline, Pipeline
     from ..database.statement import Statement
+    from .pgbench import Pgbench
 
 MOST_STATEMENTS = 10_000
 """Who prepares more has put values into the text, and would fill the server's memory with it."""
@@ -319,7 +320,8 @@ class Workload:
     and worker fixtures.
 
     ``explain`` renders a failure for people; ``stops`` says which exceptions end the run instead of counting
-    as failures; ``instance`` makes the object whose methods the operations are, once in every worker.
+    as failures; ``instance`` makes the object whose methods the operations are, once in every worker. With ``pgbench``,
+    the operations are scripts and pgbench calls them.
     """
 
     name: str
@@ -333,6 +335,7 @@ class Workload:
     explain: Callable[[BaseException], str] = _plain_text
     stops: Callable[[BaseException], Stop | None] = _never
     loop_factory: Callable[[], Any] | None = None
+    pgbench: Pgbench | None = None
 
     def bind(self, values: Mapping[str, object]) -> list[Callable[[], Any]]:
         """One call for each operation, in their order."""
