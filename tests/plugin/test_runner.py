@@ -38,7 +38,7 @@ def test_a_result_has_the_promised_figures(suite: Suite) -> None:
     """)
     result = suite.run()
     result.assert_outcomes(passed=1)
-    result.stdout.fnmatch_lines(["test_it.py::test_it  (2 workers, 10 iterations each, * s)"])
+    result.stdout.fnmatch_lines(["* test_it.py::test_it", "  2 workers, 10 iterations each, * s"])
 
 
 def test_an_assert_on_a_result_shows_its_numbers(suite: Suite) -> None:
