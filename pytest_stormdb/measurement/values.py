@@ -1,7 +1,7 @@
-"""Values that workloads hand in, converted where they enter: to numbers that add up and to text that every report can hold.
+"""Values that workloads hand in, converted where they enter: to numbers that add up and to text for every report.
 
-A report is JSON, XML, Prometheus' text or a terminal, and none of them takes everything: XML has no control characters, UTF-8
-no lone surrogates, JSON neither NaN nor infinity, and none a NumPy scalar, a Decimal or an exception.
+A report is JSON, XML, Prometheus' text or a terminal, and none of them takes everything: XML has no control characters,
+UTF-8 no lone surrogates, JSON neither NaN nor infinity, and none a NumPy scalar, a Decimal or an exception.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ MOST_NAMES = 100
 OTHER = "other"
 
 _UNPRINTABLE = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff\u2028\u2029\u202a-\u202e\u2066-\u2069]"
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]"  # no character of XML, or of no text
+    r"|[\u2028\u2029\u202a-\u202e\u2066-\u2069]"  # ends a line, or turns the text around
 )
 
 

@@ -1,10 +1,10 @@
 """What a forked worker inherits and must not share: connections to the server, pools of them, and random states.
 
-A socket that two processes use mixes their answers: rows of one worker come back to another, and nothing fails. So in each
-child, every inherited socket to a PostgreSQL server is replaced by a dead one before any code of the workload runs. The
-parent's end is untouched, since replacing a descriptor sends nothing. What knows how to connect anew (SQLAlchemy's engines,
-Django's connections, psycopg's pools) is told to; whoever uses a dead one all the same gets an error at once, and the
-run fails by the name of the address.
+A socket that two processes use mixes their answers: rows of one worker come back to another, and nothing fails. So in
+each child, every inherited socket to a PostgreSQL server is replaced by a dead one before any code of the workload
+runs. The parent's end is untouched, since replacing a descriptor sends nothing. What knows how to connect anew
+(SQLAlchemy's engines, Django's connections, psycopg's pools) is told to; whoever uses a dead one all the same gets an
+error at once, and the run fails by the name of the address.
 """
 
 from __future__ import annotations
@@ -92,9 +92,9 @@ def look_for_inherited(port: int | None) -> Inherited:
 
 def _server_sockets(ports: Iterable[int | None]) -> Iterator[tuple[int, str]]:
     """The descriptors of stream sockets that lead to a PostgreSQL server, and where each leads."""
-    for name in os.listdir(_FDS) if _FDS.is_dir() else ():
+    for path in list(_FDS.iterdir()) if _FDS.is_dir() else ():
         with contextlib.suppress(OSError, ValueError):
-            fd = int(name)
+            fd = int(path.name)
             if not stat.S_ISSOCK(os.fstat(fd).st_mode):
                 continue
             with socket.socket(fileno=os.dup(fd)) as twin:
@@ -121,7 +121,7 @@ def _received(witness: socket.socket) -> bytes:
 
 
 def _open_anew(pool: Any) -> None:
-    """A pool of psycopg_pool: its threads did not come along, so it is made again in its place, with its own settings."""
+    """Make a pool of psycopg_pool again in its place, with its own settings: its threads did not come along."""
     was_open = not pool.closed
     # the underscore first: ``check`` is a method, and ``_check`` the function that was given
     settings = {

@@ -70,13 +70,11 @@ def test_what_is_no_number() -> None:
         as_number(None, "rows_affected")
 
 
-@given(
-    st.recursive(
-        st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
-        lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
-        max_leaves=20,
-    )
-)
+LEAVES = st.none() | st.booleans() | st.integers() | st.floats() | st.text()
+NESTED = st.recursive(LEAVES, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=20)
+
+
+@given(NESTED)
 def test_plain_values_are_valid_json(value: Any) -> None:
     """Whatever is nested, the result is JSON in the strict sense."""
     json.loads(json.dumps(plain(value), allow_nan=False).encode())
