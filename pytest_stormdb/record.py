@@ -69,6 +69,7 @@ class RunRecord:
     explanation: str = ""
     stopped_by: str | None = None
     skipped: str | None = None
+    xfailed: str | None = None
     exit_reason: str | None = None
     server_activity: ServerActivity | None = None
     explained: Explained | None = None
@@ -95,6 +96,7 @@ class ComparisonRecord:
     explanation: str = ""
     stopped_by: str | None = None
     skipped: str | None = None
+    xfailed: str | None = None
     exit_reason: str | None = None
 
     def at(self, metric: str) -> Comparison:

@@ -105,8 +105,13 @@ class OperationStatistics:
         return self.tally.failures
 
     @property
+    def aborts(self) -> int:
+        """Expected aborts, which are neither successes nor failures."""
+        return sum(self.tally.aborts.values())
+
+    @property
     def error_ratio(self) -> float:
-        """Failures as a fraction of all operations; nan when there were none."""
+        """Failures as a fraction of successes and failures; nan when there were none."""
         total = self.count + self.failures
         return self.failures / total if total else math.nan
 

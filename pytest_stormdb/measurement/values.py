@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from itertools import islice
 
 from ..errors import WorkloadError
 
@@ -18,6 +19,10 @@ MOST_NAME_CHARS = 200
 MOST_NAMES = 100
 """Operations, metrics, and codes of errors that are told apart; what comes after them counts under one name."""
 OTHER = "other"
+_MOST_ITEMS = 20
+_MOST_LEVELS = 4
+_MOST_BITS = 256
+"""Of a whole number. What is larger is no count of anything, and may have more digits than Python writes."""
 
 _UNPRINTABLE = re.compile(
     r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]"  # no character of XML, or of no text
@@ -45,7 +50,7 @@ def as_name(value: object) -> str:
 
 def as_number(value: object, what: str) -> float:
     """A number of any library (NumPy, Decimal, Fraction) as one that adds up. Raises WorkloadError naming ``what``."""
-    if isinstance(value, bool | int):
+    if isinstance(value, bool | int) and value.bit_length() <= _MOST_BITS:
         return int(value)
     if isinstance(value, float):
         return float(value)
@@ -56,26 +61,39 @@ def as_number(value: object, what: str) -> float:
     return int(number) if number.is_integer() and not isinstance(value, str) else number
 
 
-def plain(value: object) -> object:
-    """A value as JSON takes it: mappings, lists, text, whole numbers and finite floats; other floats become None."""
+def plain(value: object, levels: int = _MOST_LEVELS) -> object:
+    """A value as JSON takes it, and in bounds: mappings, lists, text, whole numbers and finite floats, else None.
+
+    Texts keep 500 characters, containers their first 20 items, down to four levels; what lies deeper becomes text.
+    """
     if value is None or isinstance(value, bool):
         return value
-    if isinstance(value, str):
-        return as_text(value, len(value))
-    if isinstance(value, int):
-        return int(value)
     if isinstance(value, float):
         return float(value) if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {as_name(key): plain(each) for key, each in value.items()}
-    if isinstance(value, list | tuple | set | frozenset):
-        return [plain(each) for each in value]
+    if levels and isinstance(value, Mapping):
+        return {as_name(key): plain(each, levels - 1) for key, each in islice(value.items(), _MOST_ITEMS)}
+    if levels and isinstance(value, list | tuple | set | frozenset):
+        return [plain(each, levels - 1) for each in islice(value, _MOST_ITEMS)]
+    if isinstance(value, str):
+        return as_text(value)
     try:
-        return plain(as_number(value, ""))
+        number = as_number(value, "")
     except WorkloadError:
         return as_text(value)
+    return number if math.isfinite(number) else None
 
 
-def bounded(name: str, known: Mapping[str, object]) -> str:
+def finite(value: object) -> object:
+    """A document with None in the place of NaN and infinity, which JSON does not have."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: finite(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(each) for each in value]
+    return value
+
+
+def bounded(name: str, known: Collection[str], other: str = OTHER) -> str:
     """The name itself while there is room among those ``known``; else the one for all the rest."""
-    return name if name in known or len(known) < MOST_NAMES else OTHER
+    return name if name in known or len(known) < MOST_NAMES else other

@@ -15,6 +15,7 @@ from ..load.plan import LoadPlan
 from ..measurement.recorder import Metric, Tally
 from ..measurement.scalability import Sweep
 from ..measurement.stats import Latency, OperationStatistics, RunStatistics
+from ..measurement.values import finite
 from ..record import (
     ComparisonRecord,
     RunRecord,
@@ -38,20 +39,30 @@ def write(document: Mapping[str, Any], out: Path) -> None:
 
 
 def document(record: SessionRecord) -> dict[str, Any]:
-    """All runs of a session, and the curves they make."""
+    """All runs of a session, and the curves they make. Numbers that JSON does not have, NaN and infinity, are None."""
+    whole: dict[str, Any] = finite(_session(record))  # type: ignore[assignment]
+    return whole
+
+
+def _session(record: SessionRecord) -> dict[str, Any]:
     return {
         "format": FORMAT,
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "environment": environment(),
         "server": _server(record.runs[0].server) if record.runs else None,
-        "runs": [run_document(run) for run in record.runs],
+        "runs": [_run(run) for run in record.runs],
         "sweeps": [_sweep(sweep) for sweep in record.sweeps],
         "comparisons": [comparison_document(comparison) for comparison in record.comparisons],
     }
 
 
 def run_document(record: RunRecord) -> dict[str, Any]:
-    """One run."""
+    """One run, in the same way."""
+    whole: dict[str, Any] = finite(_run(record))  # type: ignore[assignment]
+    return whole
+
+
+def _run(record: RunRecord) -> dict[str, Any]:
     statistics = record.statistics
     return {
         "nodeid": record.nodeid,
@@ -182,6 +193,7 @@ def _totals(record: RunRecord) -> dict[str, Any]:
     return {
         "operations": total.count,
         "failures": total.failures,
+        "aborts": total.aborts,
         "retries": total.tally.retries,
         "reconnects": record.statistics.reconnects,
         "dropped": record.dropped,
@@ -197,6 +209,7 @@ def _operation(figures: OperationStatistics) -> dict[str, Any]:
     return {
         "count": figures.count,
         "failures": figures.failures,
+        "aborts": [{"reason": reason, "count": count} for reason, count in _most_frequent(tally.aborts)],
         "retries": tally.retries,
         "rows": tally.rows,
         "is_part": tally.is_part,
@@ -205,11 +218,16 @@ def _operation(figures: OperationStatistics) -> dict[str, Any]:
         "service": _latency(figures.service),
         "lag": _latency(figures.lag),
         "failed": _latency(Latency(tally.failed)),
+        "aborted": _latency(Latency(tally.aborted)),
         "errors": _errors(tally),
         "overflow": tally.service.overflow,
         "histogram": figures.response.histogram.encode(),
         "service_histogram": _service_histogram(figures),
     }
+
+
+def _most_frequent(counts: Mapping[str, int]) -> list[tuple[str, int]]:
+    return sorted(counts.items(), key=lambda item: -item[1])
 
 
 def _errors(tally: Tally) -> list[dict[str, Any]]:

@@ -17,7 +17,7 @@ import random
 import socket
 import stat
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,9 +25,7 @@ from typing import Any
 from ..errors import WorkloadError
 
 _FDS = Path("/dev/fd")
-_DRIVERS = ("psycopg", "psycopg2", "pg8000", "asyncpg")
-_CONNECTIONS = {"Connection", "connection", "AsyncConnection"}
-_POOLS = {"ConnectionPool"}
+_POOLS = {"ConnectionPool", "NullConnectionPool"}
 _TERMINATE = b"X\x00\x00\x00\x04"
 """What a driver says as it hangs up. A connection that is only closed has not been used."""
 
@@ -36,13 +34,12 @@ _TERMINATE = b"X\x00\x00\x00\x04"
 class Inherited:
     """What there is before the fork: sockets to PostgreSQL servers by descriptor, and the objects that hold some.
 
-    The objects are kept, since one that is collected in a child would hang up, on a socket that is not the child's.
+    What else holds a connection is left to itself: it finds a dead one.
     """
 
     peers: Mapping[int, str] = field(default_factory=dict)
     engines: list[Any] = field(default_factory=list)
     pools: list[Any] = field(default_factory=list)
-    kept: list[Any] = field(default_factory=list)
     witnesses: dict[str, socket.socket] = field(default_factory=dict)
 
     def disconnect(self) -> None:
@@ -72,12 +69,14 @@ class Inherited:
             )
 
 
-def look_for_inherited(port: int | None) -> Inherited:
-    """In the parent, before the fork; ``port`` is the target's. Costs some ms for each 100,000 objects there are."""
-    peers = dict(_server_sockets({port, 5432} - {None}))
-    if not peers and not any(name in sys.modules for name in ("sqlalchemy", "psycopg_pool")):
-        return Inherited()
-    found = Inherited(peers)
+def look_for_inherited(ports: Collection[int]) -> Inherited:
+    """In the parent, before the fork; ``ports`` are those that servers listen on.
+
+    Where a library with pools is loaded, it costs some ms for each 100,000 objects there are.
+    """
+    found = Inherited(dict(_server_sockets(ports)))
+    if not any(name in sys.modules for name in ("sqlalchemy", "psycopg_pool")):
+        return found
     for thing in gc.get_objects():
         kind = type(thing)
         library = str(kind.__module__).partition(".")[0]
@@ -85,12 +84,10 @@ def look_for_inherited(port: int | None) -> Inherited:
             found.engines.append(thing)
         elif library == "psycopg_pool" and kind.__name__ in _POOLS:
             found.pools.append(thing)
-        elif library in _DRIVERS and kind.__name__ in _CONNECTIONS:
-            found.kept.append(thing)
     return found
 
 
-def _server_sockets(ports: Iterable[int | None]) -> Iterator[tuple[int, str]]:
+def _server_sockets(ports: Collection[int]) -> Iterator[tuple[int, str]]:
     """The descriptors of stream sockets that lead to a PostgreSQL server, and where each leads."""
     for path in list(_FDS.iterdir()) if _FDS.is_dir() else ():
         with contextlib.suppress(OSError, ValueError):
@@ -98,12 +95,12 @@ def _server_sockets(ports: Iterable[int | None]) -> Iterator[tuple[int, str]]:
             if not stat.S_ISSOCK(os.fstat(fd).st_mode):
                 continue
             with socket.socket(fileno=os.dup(fd)) as twin:
-                peer = _peer(twin, set(ports)) if twin.type == socket.SOCK_STREAM else None
+                peer = _peer(twin, ports) if twin.type == socket.SOCK_STREAM else None
             if peer is not None:
                 yield fd, peer
 
 
-def _peer(connection: socket.socket, ports: set[int | None]) -> str | None:
+def _peer(connection: socket.socket, ports: Collection[int]) -> str | None:
     address = connection.getpeername()
     if isinstance(address, str):
         return address if "/.s.PGSQL." in address else None

@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ..errors import WorkloadError
 from ..measurement.recorder import Recorder
-from ..measurement.sample import MAX_EXAMPLE_CHARS, Failure, Sample
+from ..measurement.sample import Sample
+from ..measurement.values import as_name, as_number
+from .outcome import abort_in, failure_of
 
 if TYPE_CHECKING:
     from ..database.async_statement import AsyncStatement
@@ -32,22 +34,30 @@ CURRENT_WORKER: ContextVar[Worker | None] = ContextVar("stormdb_worker", default
 
 
 class WorkerMetrics:
-    """A workload's own numbers. Reset at the end of the warm-up, summed over all workers."""
+    """A workload's own numbers. Reset at the end of the warm-up, summed over all workers.
+
+    Numbers may be NumPy's, Decimals or Fractions. The first 100 names stand for themselves, the rest for "other".
+    """
 
     def __init__(self, recorder: Recorder) -> None:
         self._recorder = recorder
 
     def count(self, name: str, n: float = 1) -> None:
         """Add ``n`` to a counter."""
-        self._recorder.metric(name, "counter").add(n)
+        self._add(name, "counter", n)
 
     def gauge(self, name: str, value: float) -> None:
         """Set a gauge; the last value set stands."""
-        self._recorder.metric(name, "gauge").add(value)
+        self._add(name, "gauge", value)
 
     def observe(self, name: str, value: float) -> None:
         """Add a value to a distribution, of which count, mean, least and greatest are kept."""
-        self._recorder.metric(name, "observation").add(value)
+        self._add(name, "observation", value)
+
+    def _add(self, name: str, kind: str, value: float) -> None:
+        if type(value) is not int and type(value) is not float:
+            value = as_number(value, f"metric {as_name(name)!r}")
+        self._recorder.metric(name, kind).add(value)
 
 
 class Worker:
@@ -176,7 +186,7 @@ class Part:
 
     def __init__(self, worker: Worker, name: str) -> None:
         self._worker = worker
-        self._name = name
+        self._name = name if isinstance(name, str) else as_name(name)
 
     def __enter__(self) -> None:
         outer = self._worker._part
@@ -190,17 +200,12 @@ class Part:
         finished_ns = perf_counter_ns()
         self._worker._part, self._worker.current_operation = None, self._whole
         sample = Sample(self._name, self._started_ns, self._started_ns, finished_ns)
-        self._worker._recorder.record_part(sample, None if error is None else failure_of(error))
-
-
-def failure_of(error: BaseException) -> Failure:
-    """An exception as a failure: by its SQLSTATE where it has one, else by its type."""
-    code = getattr(error, "sqlstate", None) or type(error).__name__
-    try:
-        text = str(error).strip()
-    except Exception:
-        text = ""
-    return Failure(str(code), text[:MAX_EXAMPLE_CHARS] or type(error).__name__)
+        if error is None:
+            self._worker._recorder.record_part(sample)
+            return
+        reason = abort_in(error)
+        failure = failure_of(error) if reason is None else None
+        self._worker._recorder.record_part(sample, failure, reason)
 
 
 @dataclass(frozen=True, slots=True)
@@ -303,7 +308,7 @@ def _takes_positions(function: Callable[..., Any]) -> bool:
     return kinds <= {inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD}
 
 
-Stop = tuple[Literal["skip", "exit"], str]
+Stop = tuple[Literal["skip", "exit", "xfail"], str]
 
 
 def _plain_text(error: BaseException) -> str:
@@ -314,14 +319,19 @@ def _never(error: BaseException) -> Stop | None:
     return None
 
 
+def _nothing() -> None:
+    """There is nothing to be done."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workload:
     """A marked function or class, ready to run. ``arguments`` hold fixture values, the worker's placeholder,
     and worker fixtures.
 
     ``explain`` renders a failure for people; ``stops`` says which exceptions end the run instead of counting
-    as failures; ``instance`` makes the object whose methods the operations are, once in every worker. With ``pgbench``,
-    the operations are scripts and pgbench calls them.
+    as failures; ``instance`` makes the object whose methods the operations are, once in every worker; ``on_fork``
+    is called in each process of workers, before they are set up. With ``pgbench``, the operations are scripts and
+    pgbench calls them.
     """
 
     name: str
@@ -336,6 +346,7 @@ class Workload:
     stops: Callable[[BaseException], Stop | None] = _never
     loop_factory: Callable[[], Any] | None = None
     pgbench: Pgbench | None = None
+    on_fork: Callable[[], None] = _nothing
 
     def bind(self, values: Mapping[str, object]) -> list[Callable[[], Any]]:
         """One call for each operation, in their order."""

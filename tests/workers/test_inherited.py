@@ -20,7 +20,7 @@ QUERY = "SELECT pg_backend_pid()"
 
 def in_child(tmp_path: Path, function: Callable[[], object]) -> str:
     """What a function returns, or raises, in a forked child that was told to disconnect."""
-    inherited = look_for_inherited(None)
+    inherited = look_for_inherited({5432})
     out = tmp_path / "out"
     if not (pid := os.fork()):
         try:
