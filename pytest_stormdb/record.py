@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from .load.plan import LoadPlan
 from .load.stages import Stage
 from .measurement.noise import Noise
-from .measurement.recorder import Tally
 from .measurement.scalability import Point, Sweep
 from .measurement.stats import OperationStatistics, RunStatistics
+from .measurement.tally import Tally
 from .verdict.comparison import Claim, Comparison, MeasuredPair, compared, sentence
 from .verdict.threshold import Verdict
 from .verdict.validity import Validity

@@ -18,7 +18,7 @@ HOME = Path(pytest_stormdb.__file__).parent
 ROOMS = {
     "": "errors units",
     "measurement": (
-        "values clock machine sample trace histogram distributions blocks recorder stats scalability usage"
+        "values clock machine sample trace histogram tally distributions blocks recorder stats scalability usage"
         " attribution shares cause counters query_text plan_tree noise"
     ),
     "embedded": "watchdog binaries server",
@@ -34,12 +34,12 @@ ROOMS = {
     ),
     "verdict": "validity server_figures threshold judgement interim betting comparison history",
     "record": "",
-    "workload": "outcome script pgbench contract",
+    "workload": "outcome script pgbench contract resources",
     "engine": "program command log process threads report driving errands",
     "telemetry": "logs buckets exporters prometheus opentelemetry",
     "workers": (
-        "layout arrivals deadline looks lifecycle messages forwarding inherited flush turns counting loop timeouts"
-        " unawaited runtime heartbeat group launcher process local together scripts rates collected supervisor"
+        "layout arrivals deadline looks lifecycle messages forwarding inherited flush turns calls counting loop"
+        " timeouts unawaited runtime heartbeat group launcher process local together scripts rates collected supervisor"
     ),
     "reports": (
         "shown columns lines server_activity news terminal junit document stored html charts run_page comparison_page"

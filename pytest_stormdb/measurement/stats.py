@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from .histogram import Histogram
-from .recorder import Metric, Snapshot, Tally
+from .recorder import Snapshot
+from .tally import Metric, Tally
 
 LATENCY = re.compile(r"(?:(service|lag)\.)?(min|mean|max|p\d{1,2}(?:\.\d+)?)")
 """The names of figures of a latency: ``p99.9``, ``service.mean``; groups: of what, and which."""

@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Collection, Mapping
 from itertools import islice
+from typing import Any
 
 from ..errors import WorkloadError
 
@@ -83,14 +84,18 @@ def plain(value: object, levels: int = _MOST_LEVELS) -> object:
     return number if math.isfinite(number) else None
 
 
-def finite(value: object) -> object:
+def finite(document: Mapping[str, Any]) -> dict[str, Any]:
     """A document with None in the place of NaN and infinity, which JSON does not have."""
+    return {key: _finite(value) for key, value in document.items()}
+
+
+def _finite(value: object) -> object:
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):
-        return {key: finite(each) for key, each in value.items()}
+        return finite(value)
     if isinstance(value, list | tuple):
-        return [finite(each) for each in value]
+        return [_finite(each) for each in value]
     return value
 
 

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from ..load.options import options_of_plan
 from ..load.plan import LoadPlan
-from ..measurement.recorder import Metric, Tally
 from ..measurement.scalability import Sweep
 from ..measurement.stats import Latency, OperationStatistics, RunStatistics
+from ..measurement.tally import Metric, Tally
 from ..measurement.values import finite
 from ..record import (
     ComparisonRecord,
@@ -40,31 +40,22 @@ def write(document: Mapping[str, Any], out: Path) -> None:
 
 def document(record: SessionRecord) -> dict[str, Any]:
     """All runs of a session, and the curves they make. Numbers that JSON does not have, NaN and infinity, are None."""
-    whole: dict[str, Any] = finite(_session(record))  # type: ignore[assignment]
-    return whole
-
-
-def _session(record: SessionRecord) -> dict[str, Any]:
-    return {
+    found = {
         "format": FORMAT,
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "environment": environment(),
         "server": _server(record.runs[0].server) if record.runs else None,
-        "runs": [_run(run) for run in record.runs],
+        "runs": [run_document(run) for run in record.runs],
         "sweeps": [_sweep(sweep) for sweep in record.sweeps],
         "comparisons": [comparison_document(comparison) for comparison in record.comparisons],
     }
+    return finite(found)
 
 
 def run_document(record: RunRecord) -> dict[str, Any]:
     """One run, in the same way."""
-    whole: dict[str, Any] = finite(_run(record))  # type: ignore[assignment]
-    return whole
-
-
-def _run(record: RunRecord) -> dict[str, Any]:
     statistics = record.statistics
-    return {
+    found = {
         "nodeid": record.nodeid,
         "workload": {"name": record.workload, "version": record.version, "integrity": record.integrity},
         "plan": _plan(record.plan) | _layout(record),
@@ -97,6 +88,7 @@ def _run(record: RunRecord) -> dict[str, Any]:
         "validity": {"valid": record.validity.valid, "findings": list(record.validity.findings)},
         "lost": list(record.lost),
     }
+    return finite(found)
 
 
 def comparison_document(record: ComparisonRecord) -> dict[str, Any]:
@@ -209,7 +201,7 @@ def _operation(figures: OperationStatistics) -> dict[str, Any]:
     return {
         "count": figures.count,
         "failures": figures.failures,
-        "aborts": [{"reason": reason, "count": count} for reason, count in _most_frequent(tally.aborts)],
+        "aborts": [{"reason": reason, "count": count} for reason, count in tally.aborts.items()],
         "retries": tally.retries,
         "rows": tally.rows,
         "is_part": tally.is_part,
@@ -224,10 +216,6 @@ def _operation(figures: OperationStatistics) -> dict[str, Any]:
         "histogram": figures.response.histogram.encode(),
         "service_histogram": _service_histogram(figures),
     }
-
-
-def _most_frequent(counts: Mapping[str, int]) -> list[tuple[str, int]]:
-    return sorted(counts.items(), key=lambda item: -item[1])
 
 
 def _errors(tally: Tally) -> list[dict[str, Any]]:

@@ -12,10 +12,11 @@ from ..engine.errands import run_each_once
 from ..errors import WorkloadError
 from ..load.plan import LoadPlan
 from ..measurement.clock import SYSTEM_CLOCK
+from ..workers.calls import CALLERS
 from ..workers.deadline import Deadline
 from ..workers.group import runner
 from ..workers.lifecycle import State
-from ..workers.loop import CALLERS, forget_cancel
+from ..workers.loop import forget_cancel
 from ..workers.runtime import Control, Job, WorkerRuntime
 from ..workers.timeouts import TaskTimeouts, ThreadTimeouts, enforced, enforced_async, interruptible
 from ..workers.unawaited import refused

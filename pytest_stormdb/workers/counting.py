@@ -10,25 +10,9 @@ from ..measurement.recorder import Recorder
 from ..measurement.sample import Failure, OperationResult, Sample
 from ..workload.contract import Worker, Workload
 from ..workload.outcome import abort_in, failure_in, failure_of, results_of, rows_of
+from .calls import Failed, Interrupted, IterationTimeout
 from .looks import LOOKED
 from .messages import FirstFailure, Interruption, Message
-
-
-class IterationTimeout(BaseException):
-    """Raised inside an iteration that outlived its timeout and could not be cancelled on the server."""
-
-
-class Interrupted(Exception):  # noqa: N818 - not an error: the workload's own wish to end the run
-    """Ends a loop because the workload skipped its test or left the session."""
-
-
-class Failed:
-    """What a call that raised is replaced by; a returned value like any other, for the code that counts it."""
-
-    __slots__ = ("error",)
-
-    def __init__(self, error: BaseException) -> None:
-        self.error = error
 
 
 class Counting:

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from ..errors import WorkloadError
 from ..measurement.usage import GroupUsage, UsageMeter, scheduler_usage
 from ..workload.contract import CURRENT_WORKER
-from .counting import Interrupted
+from .calls import Interrupted
 from .forwarding import forwarded_records
 from .heartbeat import Heartbeat
 from .lifecycle import State

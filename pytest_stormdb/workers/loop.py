@@ -16,7 +16,6 @@ import random
 from bisect import bisect
 from collections.abc import Callable, Coroutine
 from itertools import accumulate
-from types import FrameType
 from typing import Any, TypeVar
 
 from ..database.connection import NoConnection
@@ -27,7 +26,8 @@ from ..measurement.recorder import Buffers, Recorder
 from ..measurement.sample import Sample
 from ..workload.contract import Worker, Workload
 from ..workload.outcome import abort_in, sqlstate_of
-from .counting import Counting, Failed
+from .calls import CALLERS, Failed
+from .counting import Counting
 from .deadline import DEADLINE
 from .looks import LOOKED
 from .messages import Message
@@ -278,21 +278,7 @@ class Loop:
         return self._jitter.randint(0, min(_LONGEST_BACKOFF_NS, _BACKOFF_NS << attempt))
 
 
-CALLERS = {Loop._take.__code__, Loop._take_async.__code__, Loop._retry.__code__}
-"""The code that calls the workload; what these frames have called is the workload's."""
-_PACKAGE = __name__.partition(".")[0] + "."
-
-
-def is_in_call(frame: FrameType | None) -> bool:
-    """Whether the workload's code is running, and not ours around it."""
-    innermost = frame
-    while frame is not None:
-        if frame.f_code in CALLERS:
-            return frame is not innermost
-        if str(frame.f_globals.get("__name__")).startswith(_PACKAGE):
-            return False
-        frame = frame.f_back
-    return False
+CALLERS.update({Loop._take.__code__, Loop._take_async.__code__, Loop._retry.__code__})
 
 
 def forget_cancel() -> None:

@@ -17,7 +17,8 @@ from multiprocessing.connection import Connection, Pipe
 from typing import Any
 
 from ..errors import WorkloadError
-from ..workload.contract import WorkerFixture, Workload
+from ..workload.contract import Workload
+from ..workload.resources import WorkerFixture
 from .forwarding import forwarded
 from .group import Channel
 from .inherited import Inherited, seed_global_randoms

@@ -18,7 +18,8 @@ from ..measurement.machine import cpus
 from ..measurement.recorder import Recorder
 from ..measurement.trace import Tracer
 from ..measurement.usage import SchedulerUsage
-from ..workload.contract import Resources, Worker, Workload
+from ..workload.contract import Worker, Workload
+from ..workload.resources import Resources
 from .arrivals import ArrivalQueue
 from .deadline import Deadline
 from .flush import Flush

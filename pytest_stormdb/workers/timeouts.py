@@ -13,9 +13,9 @@ from typing import Any
 from ..database.cancelling import NamedSessions
 from ..database.connection import NoConnection
 from ..measurement.clock import Clock
-from .counting import IterationTimeout
+from .calls import IterationTimeout, is_in_call
 from .lifecycle import Lifecycle, State
-from .loop import Loop, is_in_call
+from .loop import Loop
 
 _GRACE_NS = 2_000_000_000
 """How long a cancelled iteration gets to end before it is cut off from its server, or interrupted."""

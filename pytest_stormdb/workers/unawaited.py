@@ -14,7 +14,8 @@ from typing import Any
 
 from ..errors import WorkloadError
 from ..workload.contract import CURRENT_WORKER
-from .loop import Loop, is_in_call
+from .calls import is_in_call
+from .loop import Loop
 
 _HOOK = "_warn_unawaited_coroutine"
 """What the interpreter calls in the module ``warnings``, since Python 3.7; without it, the warning is all there is."""

@@ -107,4 +107,7 @@ def test_numbers_that_are_none_leave_the_document_valid(tmp_path: Path) -> None:
 
     (run,) = json.loads(out.read_text(), parse_constant=refuse)["runs"]
     assert run["metrics"]["top"]["value"] is run["metrics"]["ratio"]["value"] is None
-    assert finite((1.5, math.nan, "text")) == [1.5, None, "text"]
+    assert finite({"of": (1.5, math.nan, "text"), "in": {"it": -math.inf}}) == {
+        "of": [1.5, None, "text"],
+        "in": {"it": None},
+    }

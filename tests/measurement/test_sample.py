@@ -9,8 +9,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_stormdb.measurement.recorder import MOST_METADATA, Tally
 from pytest_stormdb.measurement.sample import Failure
+from pytest_stormdb.measurement.tally import MOST_METADATA, Tally
 from pytest_stormdb.measurement.values import plain
 
 leaves = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.binary() | st.complex_numbers()

@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_stormdb.errors import WorkloadError
-from pytest_stormdb.errors import WorkloadError
 from pytest_stormdb.measurement.histogram import Histogram
-from pytest_stormdb.measurement.recorder import Recorder, Snapshot, Tally
+from pytest_stormdb.measurement.recorder import Recorder, Snapshot
 from pytest_stormdb.measurement.sample import Failure, Sample
 from pytest_stormdb.measurement.stats import Latency, statistics_of
+from pytest_stormdb.measurement.tally import Tally
 
 MS = 1_000_000
 

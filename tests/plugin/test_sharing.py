@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from pytest_stormdb.plugin.sharing import shared_connection
-from pytest_stormdb.workload.contract import WorkerFixture
+from pytest_stormdb.workload.resources import WorkerFixture
 
 
 def complaint(value: object) -> str | None:

@@ -10,7 +10,7 @@ import pytest
 from pytest_stormdb.database.connection import NoConnection
 from pytest_stormdb.errors import ServerError
 from pytest_stormdb.measurement.sample import OperationResult
-from pytest_stormdb.workers.counting import Interrupted
+from pytest_stormdb.workers.calls import Interrupted
 from pytest_stormdb.workers.loop import run_sync
 from pytest_stormdb.workers.messages import FirstFailure, Interruption
 

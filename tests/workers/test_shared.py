@@ -10,7 +10,8 @@ from typing import Any
 import psycopg
 import pytest
 
-from pytest_stormdb.workload.contract import WorkerFixture, WorkerPlaceholder
+from pytest_stormdb.workload.contract import WorkerPlaceholder
+from pytest_stormdb.workload.resources import WorkerFixture
 
 from .harness import errors_of, load
 

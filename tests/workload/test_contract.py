@@ -11,14 +11,8 @@ import pytest
 
 from pytest_stormdb.errors import WorkloadError
 from pytest_stormdb.measurement.recorder import Recorder
-from pytest_stormdb.workload.contract import (
-    Operation,
-    Resources,
-    Worker,
-    WorkerFixture,
-    WorkerPlaceholder,
-    Workload,
-)
+from pytest_stormdb.workload.contract import Operation, Worker, WorkerPlaceholder, Workload
+from pytest_stormdb.workload.resources import Resources, WorkerFixture
 
 
 def make_worker(*, worker_id: int = 0, seed: int = 0, is_async: bool = False) -> tuple[Worker, Recorder]:
