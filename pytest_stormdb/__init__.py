@@ -5,16 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .measurement.sample import OperationResult
+    from .measurement.sample import Aborted, OperationResult
     from .plugin.fixtures import Runner, worker_fixture
     from .run.result import Result
     from .workload.contract import Worker
     from .workload.pgbench import pgbench
 
 __version__ = "0.1.0"
-__all__ = ["OperationResult", "Result", "Runner", "Worker", "pgbench", "worker_fixture"]
+__all__ = ["Aborted", "OperationResult", "Result", "Runner", "Worker", "pgbench", "worker_fixture"]
 
 _HOMES = {
+    "Aborted": "measurement.sample",
     "OperationResult": "measurement.sample",
     "Result": "run.result",
     "Runner": "plugin.fixtures",

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from .load.plan import LoadPlan
 from .load.stages import Stage
 from .measurement.noise import Noise
-from .measurement.recorder import Tally
 from .measurement.scalability import Point, Sweep
 from .measurement.stats import OperationStatistics, RunStatistics
+from .measurement.tally import Tally
 from .verdict.comparison import Claim, Comparison, MeasuredPair, compared, sentence
 from .verdict.threshold import Verdict
 from .verdict.validity import Validity
@@ -69,6 +69,7 @@ class RunRecord:
     explanation: str = ""
     stopped_by: str | None = None
     skipped: str | None = None
+    xfailed: str | None = None
     exit_reason: str | None = None
     server_activity: ServerActivity | None = None
     explained: Explained | None = None
@@ -95,6 +96,7 @@ class ComparisonRecord:
     explanation: str = ""
     stopped_by: str | None = None
     skipped: str | None = None
+    xfailed: str | None = None
     exit_reason: str | None = None
 
     def at(self, metric: str) -> Comparison:

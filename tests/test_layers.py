@@ -18,7 +18,7 @@ HOME = Path(pytest_stormdb.__file__).parent
 ROOMS = {
     "": "errors units",
     "measurement": (
-        "clock machine sample trace histogram distributions blocks recorder stats scalability usage"
+        "values clock machine sample trace histogram tally distributions blocks recorder stats scalability usage"
         " attribution shares cause counters query_text plan_tree noise"
     ),
     "embedded": "watchdog binaries server",
@@ -26,20 +26,20 @@ ROOMS = {
     "configuration": "yaml_nodes fields parameters file",
     "database": (
         "names url connect target steady pooler claim sessions own_database own_schema server results pipelining"
-        " statement costs readiness async_statement copying connection isolation processes health counters tables"
-        " tuning statements waits activity pulse observer explain recording handover"
+        " statement costs readiness async_statement copying connection cancelling isolation processes health counters"
+        " tables tuning statements waits activity pulse observer explain recording handover"
     ),
     "packages": (
         "names dependencies metadata checksums signatures discovery admission importer static_analysis scaffold"
     ),
     "verdict": "validity server_figures threshold judgement interim betting comparison history",
     "record": "",
-    "workload": "script pgbench contract",
+    "workload": "outcome script pgbench contract resources",
     "engine": "program command log process threads report driving errands",
     "telemetry": "logs buckets exporters prometheus opentelemetry",
     "workers": (
-        "layout arrivals deadline looks lifecycle messages forwarding flush turns loop timeouts runtime heartbeat"
-        " group launcher process local together scripts rates collected supervisor"
+        "layout arrivals deadline looks lifecycle messages forwarding inherited flush turns calls counting loop"
+        " timeouts unawaited runtime heartbeat group launcher process local together scripts rates collected supervisor"
     ),
     "reports": (
         "shown columns lines server_activity news terminal junit document stored html charts run_page comparison_page"
@@ -48,8 +48,8 @@ ROOMS = {
     "run": ("progress figures conclusion preconditions smoke slowest alternating comparing result compared pipeline"),
     "cli": "",
     "plugin": (
-        "options packages files outputs screen session scripts collection workloads settings doubts execution"
-        " comparison fixtures hooks"
+        "options packages files outputs screen session scripts reporting sharing collection workloads settings doubts"
+        " execution comparison fixtures hooks"
     ),
 }
 """The map of the project, the lowest first: rooms, and within each room its modules.

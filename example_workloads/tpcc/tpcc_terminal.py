@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from psycopg import sql
 from tpcc_data import DISTRICTS, LAST_NAMES, Parameters, last_name_number, uneven
 
-from pytest_stormdb import Worker
+from pytest_stormdb import Aborted, Worker
 
 Row = tuple[Any, ...]
 
@@ -136,8 +136,8 @@ class Terminal:
             """,
         )
 
-    def new_order(self) -> bool:
-        """Order 5 to 15 items; whether it was committed: one in a hundred names an unused item and is rolled back."""
+    def new_order(self) -> None:
+        """Order 5 to 15 items. One order in a hundred names an unused item, and is rolled back: it raises Aborted."""
         w, d, c = self.warehouse, self._any_district(), self._any_customer()
         lines = self._any_lines()
         self._begin()
@@ -164,7 +164,8 @@ class Terminal:
         else:
             self._rollback()
         self._pause("new_order")
-        return committed
+        if not committed:
+            raise Aborted("unused item")
 
     def _take(self, d: int, lines: list[Line]) -> list[str]:
         """Take the lines' quantities from stock, which is filled up by 91 where it runs low; their ol_dist_info."""

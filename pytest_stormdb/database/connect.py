@@ -17,6 +17,7 @@ from .names import PREFIX
 C = TypeVar("C", bound=psycopg.Connection[Any])
 
 CONNECT_TIMEOUT_S = 10
+_DEFAULT_PORT = 5432
 _SECRETS = ("password", "sslpassword", "passfile")
 _ESCAPES = "write %40 for @, %2F for /, %3A for :, %25 for %"
 _ELSEWHERE_CALLED = {
@@ -94,6 +95,12 @@ def _what_is_wrong(message: str) -> str:
 def with_parameters(dsn: str, **parameters: Any) -> Dsn:
     """The connection string with parameters added or replaced."""
     return Dsn(make_conninfo(dsn, **parameters))
+
+
+def ports_of(dsn: str) -> set[int]:
+    """The ports that a connection string may lead to, the default one among them."""
+    given = str(conninfo_to_dict(dsn).get("port") or os.environ.get("PGPORT") or "")
+    return {int(port) for port in given.split(",") if port.strip().isdigit()} | {_DEFAULT_PORT}
 
 
 def with_search_path(dsn: str, *schemas: str) -> Dsn:

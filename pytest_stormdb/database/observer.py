@@ -39,7 +39,7 @@ _LATE_S = 0.6
 """PostgreSQL 14 keeps counters in a process that writes them down every half second."""
 _JOIN_S = 20.0
 _PATIENCE = "5s"
-_LEFT = "SELECT count(*) FROM pg_stat_get_activity(NULL) WHERE application_name = %s"
+_LEFT = "SELECT count(*) FROM pg_stat_get_activity(NULL) WHERE starts_with(application_name, %s)"
 
 
 class Marks(Protocol):

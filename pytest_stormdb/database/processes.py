@@ -10,7 +10,7 @@ from ..errors import ServerError
 from ..measurement.noise import Table
 from .server import admin_connection
 
-_BACKENDS = "SELECT pid FROM pg_stat_activity WHERE application_name = %s"
+_BACKENDS = "SELECT pid FROM pg_stat_activity WHERE starts_with(application_name, %s)"
 _OWN_WORK = re.compile(
     r"postgres: (?:[^:]+: )?(?:startup|checkpointer|background writer|walwriter|walsummarizer|archiver|logger"
     r"|stats collector|autovacuum|io worker|slotsync|parallel worker for PID (?P<leader>\d+))"

@@ -68,11 +68,14 @@ def check_free_slots(conn: psycopg.Connection[Any], needed: int) -> None:
 
 
 def end_sessions(conn: psycopg.Connection[Any], name: str) -> int:
-    """End the server's sessions of that application name; how many there were. Raises ServerError."""
+    """End the sessions of a run, by their application names, which begin with that one; how many there were.
+
+    Raises ServerError.
+    """
     with reraised("cannot end the sessions of lost workers"):
         rows = conn.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-            " WHERE application_name = %s AND pid <> pg_backend_pid()",
+            " WHERE starts_with(application_name, %s) AND pid <> pg_backend_pid()",
             [name],
         ).fetchall()
     return len(rows)

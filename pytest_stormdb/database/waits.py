@@ -23,7 +23,7 @@ _BLOCKERS_EVERY_NS = 1_000_000_000
 _OPEN_NS = (1 << 63) - 1
 _LOOK = """
     SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint, pid, state, wait_event_type, wait_event
-    FROM pg_stat_get_activity(NULL) WHERE application_name = %s OR pid = ANY(%s)
+    FROM pg_stat_get_activity(NULL) WHERE starts_with(application_name, %s) OR pid = ANY(%s)
 """
 _BLOCKERS = """
     SELECT b.pid, a.state, a.query, a.application_name

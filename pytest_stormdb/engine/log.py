@@ -15,8 +15,9 @@ from itertools import compress
 from operator import sub
 
 from ..measurement.histogram import Histogram
-from ..measurement.recorder import Metric, Snapshot, Tally
+from ..measurement.recorder import Snapshot
 from ..measurement.sample import Failure
+from ..measurement.tally import Metric, Tally
 
 SKIPPED = "skipped"
 FAILURES = {

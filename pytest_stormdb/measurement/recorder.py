@@ -2,96 +2,20 @@
 
 from __future__ import annotations
 
-import math
 from array import array
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
 from ..errors import WorkloadError
-from .histogram import Histogram
-from .sample import Failure, Sample, as_plain
+from .sample import Failure, Sample
+from .tally import Metric, Tally
 from .trace import Span, TracedDurations, Tracer
+from .values import OTHER, as_name, bounded
 
 _MOST_LOOKED_AT = 1000
-MOST_METADATA = 5
-"""Of how many failed results with the same code the metadata is kept."""
-
-
-@dataclass(slots=True)
-class Metric:
-    """A number of the workload's own. ``value`` is a counter's sum, a gauge's last, or an observation's mean."""
-
-    kind: str
-    count: int = 0
-    total: float = 0.0
-    low: float = math.inf
-    high: float = -math.inf
-    last: float = math.nan
-
-    def add(self, value: float) -> None:
-        self.count += 1
-        self.total += value
-        self.low = min(self.low, value)
-        self.high = max(self.high, value)
-        self.last = value
-
-    def merge(self, other: Metric) -> None:
-        self.count += other.count
-        self.total += other.total
-        self.low = min(self.low, other.low)
-        self.high = max(self.high, other.high)
-        self.last = other.last
-
-    @property
-    def value(self) -> float:
-        if self.kind == "counter":
-            return self.total
-        return self.last if self.kind == "gauge" else self.total / self.count
-
-
-@dataclass(slots=True)
-class Tally:
-    """What one operation did in a stretch of time. ``count`` are successful operations (a batch holds many),
-    the histograms hold one value per timed call, in ns; ``response`` and ``lag`` stay empty in a closed loop."""
-
-    service: Histogram = field(default_factory=Histogram)
-    response: Histogram = field(default_factory=Histogram)
-    lag: Histogram = field(default_factory=Histogram)
-    failed: Histogram = field(default_factory=Histogram)
-    count: int = 0
-    failures: int = 0
-    retries: int = 0
-    rows: int = 0
-    errors: dict[str, tuple[int, str]] = field(default_factory=dict)
-    error_metadata: dict[str, list[Any]] = field(default_factory=dict)
-    is_part: bool = False
-
-    def fail(self, failure: Failure, count: int = 1) -> None:
-        """Count a failure under its code; the first example stays, and the metadata of the first few."""
-        self.failures += count
-        seen, example = self.errors.get(failure.code, (0, failure.example))
-        self.errors[failure.code] = (seen + count, example)
-        if failure.metadata:
-            kept = self.error_metadata.setdefault(failure.code, [])
-            if len(kept) < MOST_METADATA:
-                kept.append(as_plain(failure.metadata))
-
-    def merge(self, other: Tally) -> None:
-        """Add what ``other`` counted."""
-        self.service.merge(other.service)
-        self.response.merge(other.response)
-        self.lag.merge(other.lag)
-        self.failed.merge(other.failed)
-        self.count += other.count
-        self.retries += other.retries
-        self.rows += other.rows
-        self.is_part = self.is_part or other.is_part
-        for code, (count, example) in other.errors.items():
-            self.fail(Failure(code, example), count)
-        for code, examples in other.error_metadata.items():
-            kept = self.error_metadata.setdefault(code, [])
-            kept += examples[: MOST_METADATA - len(kept)]
+OTHER_PARTS = f"{OTHER} parts"
+"""The name that parts count under which come after the first hundred."""
 
 
 class Buffers:
@@ -129,15 +53,21 @@ class Recorder:
         self.reconnects = 0
         self._tracer = tracer
         self._buffers: dict[str, Buffers] = {}
+        self._operations: dict[str, None] = {}
+        self._parts: dict[str, None] = {}
+        self._metrics: dict[str, str] = {}
 
     def buffers(self, operation: str) -> Buffers:
         """The buffers of an operation; they stay the same for the recorder's whole life.
 
         Raises WorkloadError where a part bears that name.
         """
-        return self._named(operation, is_part=False)
+        return self._named(_known(operation, self._operations, OTHER), is_part=False)
 
     def tally(self, operation: str) -> Tally:
+        """The tally of an operation or a part, by its name or what stands for it."""
+        if operation not in self._parts:
+            operation = _known(operation, self._operations, OTHER)
         tally = self.tallies.get(operation)
         if tally is None:
             tally = self.tallies[operation] = Tally()
@@ -164,17 +94,33 @@ class Recorder:
         tally.failed.record(sample.response_ns)
         tally.fail(failure, count)
 
-    def record_part(self, sample: Sample, failure: Failure | None) -> None:
+    def record_abort(self, sample: Sample, reason: str) -> None:
+        """Record a call that ended in an expected abort."""
+        self._abort(sample, reason)
+        if self._tracer is not None:
+            self._tracer.iteration(sample.operation, sample.started_ns, sample.finished_ns, "aborted")
+
+    def _abort(self, sample: Sample, reason: str) -> None:
+        tally = self.tally(sample.operation)
+        tally.aborted.record(sample.response_ns)
+        tally.abort(reason)
+
+    def record_part(self, sample: Sample, failure: Failure | None = None, aborted: str | None = None) -> None:
         """Record a named part of an iteration: it has figures of its own, and none in the total.
 
         Raises WorkloadError where an operation bears that name.
         """
-        buffers = self._named(sample.operation, is_part=True)
-        if failure is None:
+        name = _known(sample.operation, self._parts, OTHER_PARTS)
+        buffers = self._named(name, is_part=True)
+        if failure is None and aborted is None:
             buffers.service.append(sample.service_ns)
         else:
-            self._fail(sample, failure)
-            self.tally(sample.operation).is_part = True
+            self.tally(name).is_part = True
+            sample = sample._replace(operation=name)
+            if failure is not None:
+                self._fail(sample, failure)
+            elif aborted is not None:
+                self._abort(sample, aborted)
         if self._tracer is not None:
             code = "" if failure is None else failure.code
             self._tracer.part(Span(sample.operation, sample.started_ns, sample.finished_ns, code))
@@ -194,11 +140,13 @@ class Recorder:
         return taken
 
     def metric(self, name: str, kind: str) -> Metric:
-        """The metric of that name; raises ValueError where it exists as another kind."""
-        metric = self.metrics.setdefault(name, Metric(kind))
-        if metric.kind != kind:
-            raise ValueError(f"metric {name!r} is a {metric.kind}, not a {kind}")
-        return metric
+        """The metric of that name. Raises WorkloadError where it exists as another kind."""
+        if not isinstance(name, str) or name not in self._metrics:
+            name = bounded(as_name(name), self._metrics, _other_metrics(kind))
+        known = self._metrics.setdefault(name, kind)
+        if known != kind:
+            raise WorkloadError(f"metric {name!r} is a {known}, not a {kind}")
+        return self.metrics.setdefault(name, Metric(kind))
 
     def _named(self, name: str, *, is_part: bool) -> Buffers:
         buffers = self._buffers.get(name)
@@ -230,6 +178,20 @@ class Recorder:
         return taken
 
 
+def _known(name: object, known: dict[str, None], other: str) -> str:
+    """The name in the form that reports hold, counted among those known while there is room."""
+    if isinstance(name, str) and name in known:
+        return name
+    found = bounded(as_name(name), known, other)
+    known[found] = None
+    return found
+
+
+def _other_metrics(kind: str) -> str:
+    """Metrics add up with their own kind only."""
+    return f"{OTHER} ({kind})"
+
+
 @dataclass(slots=True)
 class Snapshot:
     """Counts that can be added: what a recorder took, or the sum of many. ``spans`` are no counts, and not merged."""
@@ -243,9 +205,11 @@ class Snapshot:
         """Add what ``other`` counted."""
         self.reconnects += other.reconnects
         for name, tally in other.tallies.items():
-            self.tallies.setdefault(name, Tally()).merge(tally)
+            known = bounded(name, self.tallies, OTHER_PARTS if tally.is_part else OTHER)
+            self.tallies.setdefault(known, Tally()).merge(tally)
         for name, metric in other.metrics.items():
-            self.metrics.setdefault(name, Metric(metric.kind)).merge(metric)
+            known = bounded(name, self.metrics, _other_metrics(metric.kind))
+            self.metrics.setdefault(known, Metric(metric.kind)).merge(metric)
 
     def total(self) -> Tally:
         """All iterations together; parts lie within them and are not counted twice."""

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from itertools import islice
 from typing import Any, NamedTuple
 
-MAX_EXAMPLE_CHARS = 500
+
+class Aborted(Exception):  # noqa: N818 - named for the fact it states: no error, but an outcome
+    """Raised by a workload to end an iteration as it may well end: no stock, insufficient funds, an order taken back.
+
+    The transaction is rolled back; the iteration counts as aborted for this reason, neither as success nor as failure.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,22 +59,3 @@ class Failure:
     code: str
     example: str
     metadata: Mapping[str, Any] = field(default_factory=dict)
-
-
-def as_plain(value: object, depth: int = 4) -> Any:
-    """A value of the workload's as JSON can hold it, and in bounds: anything else becomes its ``repr``.
-
-    Texts keep their first 500 characters, containers their first 20 items, down to four levels.
-    """
-    if value is None or isinstance(value, bool | int) or (isinstance(value, float) and math.isfinite(value)):
-        return value
-    if isinstance(value, str):
-        return value[:MAX_EXAMPLE_CHARS]
-    if depth and isinstance(value, Mapping):
-        return {str(key)[:MAX_EXAMPLE_CHARS]: as_plain(each, depth - 1) for key, each in islice(value.items(), 20)}
-    if depth and isinstance(value, list | tuple):
-        return [as_plain(each, depth - 1) for each in value[:20]]
-    try:
-        return repr(value)[:MAX_EXAMPLE_CHARS]
-    except Exception:
-        return f"<{type(value).__name__}>"

@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from .histogram import Histogram
-from .recorder import Metric, Snapshot, Tally
+from .recorder import Snapshot
+from .tally import Metric, Tally
 
 LATENCY = re.compile(r"(?:(service|lag)\.)?(min|mean|max|p\d{1,2}(?:\.\d+)?)")
 """The names of figures of a latency: ``p99.9``, ``service.mean``; groups: of what, and which."""
@@ -105,8 +106,13 @@ class OperationStatistics:
         return self.tally.failures
 
     @property
+    def aborts(self) -> int:
+        """Expected aborts, which are neither successes nor failures."""
+        return sum(self.tally.aborts.values())
+
+    @property
     def error_ratio(self) -> float:
-        """Failures as a fraction of all operations; nan when there were none."""
+        """Failures as a fraction of successes and failures; nan when there were none."""
         total = self.count + self.failures
         return self.failures / total if total else math.nan
 

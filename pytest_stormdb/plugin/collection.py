@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import inspect
+import unittest
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from _pytest._code.code import ReprFileLocation
 from _pytest._io import TerminalWriter
+from _pytest.fixtures import FixtureFunctionDefinition
 
+from .reporting import lost_in_workers
 from .scripts import is_scripts
 
 if TYPE_CHECKING:
     from ..workload.contract import Operation
 
-_CONNECTIONS = {"psycopg": {"Connection", "AsyncConnection"}, "psycopg2": {"connection"}, "asyncpg": {"Connection"}}
-
+_PYTESTS_MARKS = ("skip", "skipif", "xfail", "parametrize", "usefixtures", "filterwarnings")
+_XUNIT = ("setup_method", "teardown_method", "setup_class", "teardown_class", "setup", "teardown")
 
 RUNNER = "stormdb"
 """The fixture with which a test runs loads itself."""
@@ -87,6 +90,36 @@ def _operation_marks(owner: type) -> dict[str, pytest.Mark]:
     return found
 
 
+def complaint_of_class(owner: type, *, is_collected: bool) -> str | None:
+    """What is wrong with a class that would be no mix, and whose marks would be ignored; None where nothing is.
+
+    ``is_collected`` says whether pytest looks for tests in it.
+    """
+    is_marked = any(mark.name == "stormdb" for mark in _marks(owner))
+    if not is_marked and not issubclass(owner, unittest.TestCase):
+        return None
+    members = {name: member for base in reversed(owner.__mro__) for name, member in vars(base).items()}
+    if issubclass(owner, unittest.TestCase):
+        marked = [name for name, member in members.items() if any(m.name.startswith("stormdb") for m in _marks(member))]
+        if is_marked or marked:
+            what = owner.__name__ if is_marked else f"{owner.__name__}.{marked[0]}"
+            return f"{what}: a unittest.TestCase cannot be a workload; write a function, or a plain class"
+        return None
+    static = [name for name, member in members.items() if _is_static_operation(member)]
+    if static:
+        return f"{owner.__name__}.{static[0]} is static; an operation is a plain method: def {static[0]}(self, worker)"
+    has_tests = has_operations(owner) or (is_collected and any(name.startswith("test") for name in members))
+    if not has_tests and not owner.__subclasses__():
+        return f"{owner.__name__} is marked stormdb but has no operations; mark its methods stormdb_operation"
+    return None
+
+
+def _is_static_operation(member: object) -> bool:
+    if not isinstance(member, staticmethod | classmethod):
+        return False
+    return any(mark.name == "stormdb_operation" for mark in (*_marks(member), *_marks(member.__func__)))
+
+
 def has_operations(owner: type) -> bool:
     """Whether a class has methods marked as operations."""
     return bool(_operation_marks(owner))
@@ -126,12 +159,15 @@ def complaint(item: pytest.Function) -> str | None:
         return None
     mix = mix_of(item.obj)
     if mix is not None:
-        return _complaint_of_mix(item.name, mix)
+        return _complaint_of_mix(item.name, mix) or lost_in_workers(item.name, arguments_of(item.obj))
     function = item.obj
     if getattr(function, "is_hypothesis_test", False):
         return f"{item.name}: a workload cannot be a hypothesis test; draw from worker.rng instead"
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
         return f"{item.name}: a workload must not yield; it is called once for each iteration"
+    lost = lost_in_workers(item.name, arguments_of(function))
+    if lost is not None:
+        return lost
     if "worker" not in arguments_of(function):
         return f"{item.name} is marked stormdb but has no 'worker' argument; write def {item.originalname}(worker, ...)"
     return None
@@ -168,6 +204,15 @@ def collection_error(item: pytest.Item, sentence: str) -> pytest.CollectReport:
 
 
 def _complaint_of_mix(name: str, mix: Mix) -> str | None:
+    for base in mix.owner.__mro__[:-1]:
+        for member, value in vars(base).items():
+            if member in _XUNIT:
+                return (
+                    f"{name}.{member} is not called: each worker makes an object of its own of the class;"
+                    " set up in __init__, in a fixture of the module, or in a pytest_stormdb.worker_fixture"
+                )
+            if isinstance(value, FixtureFunctionDefinition):
+                return f"{name}.{member}: a marked class has no fixtures of its own; move it out of the class"
     for method, weight in mix.weights.items():
         mark = mix.marks[method]
         unknown = [*map(repr, mark.args), *map(repr, mark.kwargs.keys() - {"weight"})]
@@ -175,23 +220,22 @@ def _complaint_of_mix(name: str, mix: Mix) -> str | None:
             return f"mark stormdb_operation of {name}.{method}: unknown option {unknown[0]}; there is weight"
         if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 < weight < float("inf"):
             return f"{name}.{method}: weight={weight!r} is not a number above zero"
-        if "worker" not in arguments_of(getattr(mix.owner, method)):
+        function = getattr(mix.owner, method)
+        if isinstance(inspect.getattr_static(mix.owner, method), staticmethod | classmethod):
+            return f"{name}.{method} is static; an operation is a plain method: def {method}(self, worker, ...)"
+        if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+            return f"{name}.{method}: an operation must not yield; it is called once for each iteration"
+        marks = [found.name for found in _marks(function) if found.name in _PYTESTS_MARKS]
+        if marks:
+            return (
+                f"{name}.{method}: mark {marks[0]!r} has no effect on an operation, which is no test of its own;"
+                f" mark the class, or take {method} out of the mix"
+            )
+        if "worker" not in arguments_of(function):
             return (
                 f"{name}.{method} is an operation but has no 'worker' argument; write def {method}(self, worker, ...)"
             )
     kinds = {inspect.iscoroutinefunction(getattr(mix.owner, method)) for method in mix.weights}
     if len(kinds) > 1:
         return f"{name} mixes 'def' and 'async def' operations; use one kind"
-    return None
-
-
-def shared_connection(arguments: Mapping[str, object]) -> str | None:
-    """The complaint about a fixture that holds a connection, which all workers would share."""
-    for name, value in arguments.items():
-        for kind in type(value).__mro__:
-            if kind.__name__ in _CONNECTIONS.get(kind.__module__.partition(".")[0], ()):
-                return (
-                    f"fixture {name!r} holds a connection, which the workers cannot share;"
-                    " use worker.conn, or make it a pytest_stormdb.worker_fixture"
-                )
     return None

@@ -19,20 +19,21 @@ from ..run.pipeline import Health, run
 from ..run.preconditions import checked_before, preflight
 from ..run.result import Result
 from ..run.smoke import run_once
-from ..workload.contract import Operation, Workload
-from .collection import arguments_of, mix_of, shared_connection
+from ..workload.contract import Operation, WorkerPlaceholder, Workload
+from .collection import arguments_of, mix_of
 from .doubts import doubt
 from .options import value_of
+from .reporting import hardened, stops
 from .screen import screen_of
 from .scripts import has_scripts, is_scripts, operations_of, prepared, scripts_of
 from .session import SESSION, Session, as_test_failures
 from .settings import Settings, settings_of, settings_of_call
+from .sharing import shared_connection
 from .workloads import package_of, parameters_for, workload_name
 
 if TYPE_CHECKING:
     from ..database.isolation import Home
     from ..load.plan import LoadPlan
-    from ..workload.contract import Stop
     from ..workload.pgbench import Pgbench
 
 HOME = "_stormdb_home"
@@ -44,6 +45,8 @@ _NO_SUCCESS = pytest.StashKey[list[str]]()
 def check_ready(item: pytest.Function) -> None:
     """Check what is known once the fixtures are there, before any load. What is wrong is an error of the set-up."""
     funcargs = item.funcargs
+    if not isinstance(funcargs.get("worker"), WorkerPlaceholder):
+        pytest.fail("a fixture of yours called 'worker' hides pytest-stormdb's; give yours another name", pytrace=False)
     problem = shared_connection({name: funcargs[name] for name in arguments_of(item.obj) if name in funcargs})
     if problem is not None:
         pytest.fail(problem, pytrace=False)
@@ -154,9 +157,10 @@ def workload_of_callable(item: pytest.Item, function: Callable[..., Any], dsn: s
     return Workload(
         **_identity(item),
         operations=(Operation(name, function),),
-        is_async=inspect.iscoroutinefunction(function),
+        is_async=_is_async(function),
         explain=_explainer(item),
-        stops=_stops,
+        stops=stops,
+        on_fork=hardened(item),
         loop_factory=_loop_factory(item),
     )
 
@@ -192,7 +196,8 @@ def _workload(item: pytest.Function) -> Workload:
         is_async=inspect.iscoroutinefunction(operations[0].function),
         instance=mix.owner if mix is not None else None,
         explain=_explainer(item),
-        stops=_stops,
+        stops=stops,
+        on_fork=hardened(item),
         loop_factory=_loop_factory(item),
     )
 
@@ -211,12 +216,9 @@ def _explainer(item: pytest.Item) -> Callable[[BaseException], str]:
     return explain
 
 
-def _stops(error: BaseException) -> Stop | None:
-    if isinstance(error, pytest.skip.Exception):
-        return "skip", str(error.msg)
-    if isinstance(error, pytest.exit.Exception):
-        return "exit", str(error.msg)
-    return None
+def _is_async(function: Callable[..., Any]) -> bool:
+    """Whether a call gives a coroutine, also that of an object."""
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(function, "__call__", None))  # noqa: B004
 
 
 def _loop_factory(item: pytest.Item) -> Callable[[], Any] | None:
@@ -231,7 +233,7 @@ def run_unmeasured(item: pytest.Item, state: Session, workload: Workload, plan: 
     item.user_properties.append(("stormdb.verdict", "not measured"))
     state.unmeasured.append(item.nodeid)
     with as_test_failures():
-        run_once(workload, plan, home)
+        run_once(workload, plan, home, is_timed=state.why_unmeasured != "--pdb")
 
 
 def _keep(item: pytest.Item, state: Session, record: RunRecord) -> None:
@@ -266,6 +268,8 @@ def raise_interruption(item: pytest.Item, record: RunRecord | ComparisonRecord) 
         pytest.exit(record.exit_reason)
     if record.skipped is not None:
         pytest.skip(record.skipped)
+    if record.xfailed is not None:
+        pytest.xfail(record.xfailed)
 
 
 def _fail(record: RunRecord, where: str = "") -> None:

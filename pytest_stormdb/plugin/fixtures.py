@@ -203,7 +203,7 @@ def worker_fixture(function: Callable[..., Any]) -> Any:
 
     @functools.wraps(function)
     def described(**arguments: Any) -> Any:
-        from ..workload.contract import WorkerFixture
+        from ..workload.resources import WorkerFixture
 
         return WorkerFixture(function, arguments)
 

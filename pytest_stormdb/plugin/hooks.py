@@ -13,6 +13,7 @@ from .collection import (
     Mix,
     collection_error,
     complaint,
+    complaint_of_class,
     complaint_of_other,
     has_operations,
     has_runner,
@@ -145,6 +146,10 @@ def pytest_pycollect_makeitem(collector: Any, name: str, obj: object) -> Any:
             raise collector.CollectError(f"{name}: pgbench scripts are workloads of a module, not of a class")
         take_fixtures(collector, obj)
         return None
+    if isinstance(obj, type):
+        wrong = complaint_of_class(obj, is_collected=collector.istestclass(obj, name))
+        if wrong is not None:
+            raise collector.CollectError(wrong)
     mix = mix_of(obj) if isinstance(obj, type) else None
     if mix is None and isinstance(obj, type) and collector.istestclass(obj, name) and has_operations(obj):
         if collector.get_closest_marker("stormdb") is None:

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from ..load.options import options_of_plan
 from ..load.plan import LoadPlan
-from ..measurement.recorder import Metric, Tally
 from ..measurement.scalability import Sweep
 from ..measurement.stats import Latency, OperationStatistics, RunStatistics
+from ..measurement.tally import Metric, Tally
+from ..measurement.values import finite
 from ..record import (
     ComparisonRecord,
     RunRecord,
@@ -38,8 +39,8 @@ def write(document: Mapping[str, Any], out: Path) -> None:
 
 
 def document(record: SessionRecord) -> dict[str, Any]:
-    """All runs of a session, and the curves they make."""
-    return {
+    """All runs of a session, and the curves they make. Numbers that JSON does not have, NaN and infinity, are None."""
+    found = {
         "format": FORMAT,
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "environment": environment(),
@@ -48,12 +49,13 @@ def document(record: SessionRecord) -> dict[str, Any]:
         "sweeps": [_sweep(sweep) for sweep in record.sweeps],
         "comparisons": [comparison_document(comparison) for comparison in record.comparisons],
     }
+    return finite(found)
 
 
 def run_document(record: RunRecord) -> dict[str, Any]:
-    """One run."""
+    """One run, in the same way."""
     statistics = record.statistics
-    return {
+    found = {
         "nodeid": record.nodeid,
         "workload": {"name": record.workload, "version": record.version, "integrity": record.integrity},
         "plan": _plan(record.plan) | _layout(record),
@@ -86,6 +88,7 @@ def run_document(record: RunRecord) -> dict[str, Any]:
         "validity": {"valid": record.validity.valid, "findings": list(record.validity.findings)},
         "lost": list(record.lost),
     }
+    return finite(found)
 
 
 def comparison_document(record: ComparisonRecord) -> dict[str, Any]:
@@ -182,6 +185,7 @@ def _totals(record: RunRecord) -> dict[str, Any]:
     return {
         "operations": total.count,
         "failures": total.failures,
+        "aborts": total.aborts,
         "retries": total.tally.retries,
         "reconnects": record.statistics.reconnects,
         "dropped": record.dropped,
@@ -197,6 +201,7 @@ def _operation(figures: OperationStatistics) -> dict[str, Any]:
     return {
         "count": figures.count,
         "failures": figures.failures,
+        "aborts": [{"reason": reason, "count": count} for reason, count in tally.aborts.items()],
         "retries": tally.retries,
         "rows": tally.rows,
         "is_part": tally.is_part,
@@ -205,6 +210,7 @@ def _operation(figures: OperationStatistics) -> dict[str, Any]:
         "service": _latency(figures.service),
         "lag": _latency(figures.lag),
         "failed": _latency(Latency(tally.failed)),
+        "aborted": _latency(Latency(tally.aborted)),
         "errors": _errors(tally),
         "overflow": tally.service.overflow,
         "histogram": figures.response.histogram.encode(),

@@ -60,6 +60,7 @@ def _figures(prefix: str, figures: OperationStatistics) -> list[Property]:
     flat: list[Property] = [
         (f"{prefix}.operations", figures.count),
         (f"{prefix}.failures", figures.failures),
+        *([(f"{prefix}.aborts", figures.aborts)] if figures.aborts else []),
         (f"{prefix}.throughput_per_s", round(figures.throughput_per_s, 3)),
     ]
     for name, percent in _LATENCIES:

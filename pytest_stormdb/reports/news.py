@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from ..measurement.stats import RunStatistics
+from ..measurement.values import MOST_NAMES, OTHER
 from ..record import RunRecord
 from ..units import counted, format_count
 from ..verdict.threshold import Verdict
@@ -17,6 +19,8 @@ _MOST_ERRORS = 5
 def news(run: RunRecord, style: Style) -> Iterator[Line]:
     """Errors, the workload's own metrics, retries, health, and what the generator noticed of itself."""
     yield from _errors(run, style)
+    yield from _aborts(run, style)
+    yield from _overflow(run.statistics, style)
     for name, metric in sorted(run.statistics.metrics.items()):
         yield from style.wrapped(f"{name}: {metric.value:.4g}")
     retries, reconnects = run.statistics.total.tally.retries, run.statistics.reconnects
@@ -38,6 +42,26 @@ def _errors(run: RunRecord, style: Style) -> Iterator[Line]:
         for code, (count, example) in errors[:_MOST_ERRORS]:
             first = next(iter(example.splitlines()), "")
             yield from style.wrapped(f"{name}: {format_count(count)} x {code}: {first}", "bad")
+
+
+def _aborts(run: RunRecord, style: Style) -> Iterator[Line]:
+    for name, figures in run.statistics.operations.items():
+        for reason, count in sorted(figures.tally.aborts.items(), key=lambda item: -item[1])[:_MOST_ERRORS]:
+            yield from style.wrapped(f"{name}: {format_count(count)} aborted: {reason}")
+
+
+def _overflow(statistics: RunStatistics, style: Style) -> Iterator[Line]:
+    """What the rows called "other" are."""
+    tallies = [figures.tally for figures in statistics.operations.values()]
+    for what, counts in (
+        ("operations", [len(statistics.operations)]),
+        ("metrics", [len(statistics.metrics)]),
+        ("errors", [len(tally.errors) for tally in tallies]),
+        ("reasons of aborts", [len(tally.aborts) for tally in tallies]),
+    ):
+        if max(counts, default=0) > MOST_NAMES:
+            text = f'more than {MOST_NAMES} {what} have a name of their own: the first stand, the rest is "{OTHER}"'
+            yield from style.wrapped(text, "doubtful")
 
 
 def thresholds(verdicts: Sequence[Verdict], style: Style) -> Iterator[Line]:

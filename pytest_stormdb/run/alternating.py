@@ -50,6 +50,7 @@ class Epoch:
     explanation: str = ""
     signal: str | None = None
     skipped: str | None = None
+    xfailed: str | None = None
     exit_reason: str | None = None
 
 
@@ -114,6 +115,7 @@ def _epoch(collected: Collected, plan: LoadPlan, alternation: Alternation, noise
         explanation=explanation(collected),
         signal=collected.signal,
         skipped=interruption(collected, "skip"),
+        xfailed=interruption(collected, "xfail"),
         exit_reason=interruption(collected, "exit"),
     )
 

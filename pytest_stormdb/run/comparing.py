@@ -59,6 +59,7 @@ def compare(
         explanation=epochs[-1].explanation,
         stopped_by=epochs[-1].signal,
         skipped=epochs[-1].skipped,
+        xfailed=epochs[-1].xfailed,
         exit_reason=epochs[-1].exit_reason,
     )
     _log.info("%s", record.sentence, extra=context(nodeid))
@@ -84,7 +85,7 @@ def _trouble(epochs: Sequence[Epoch]) -> str:
 
 def _is_over(epoch: Epoch) -> bool:
     """Whether there is no point in another epoch."""
-    ended = epoch.signal or epoch.skipped or epoch.exit_reason
+    ended = epoch.signal or epoch.skipped or epoch.xfailed or epoch.exit_reason
     return bool(epoch.broken or ended) or any(figures.failures or not figures.count for figures in epoch.totals)
 
 
@@ -99,6 +100,6 @@ def _broken(epochs: Sequence[Epoch], names: tuple[str, str]) -> tuple[str, ...]:
         if figures.failures:
             codes = ", ".join(f"{count:,} x {code}" for code, (count, _) in sorted(figures.tally.errors.items()))
             found.append(f"{name}: {figures.failures:,} of {total:,} iterations failed: {codes}")
-        elif not figures.count and not found and not (last.skipped or last.exit_reason):
+        elif not figures.count and not found and not (last.skipped or last.xfailed or last.exit_reason):
             found.append(f"{name}: no iteration ended within the blocks of a comparison; give it a quicker one")
     return tuple(found)

@@ -52,7 +52,8 @@ def conclude(
     reasons += [*early, *missed] if missed or not doubtful else []
     if not total.count:
         dropped = f", {collected.dropped:,} were scheduled and not started" if collected.dropped else ""
-        reasons.append(f"no iteration succeeded ({total.failures:,} failed{dropped})")
+        aborted = f", {total.aborts:,} aborted" if total.aborts else ""
+        reasons.append(f"no iteration succeeded ({total.failures:,} failed{aborted}{dropped})")
     if total.failures and not any(threshold.metric == "errors" for threshold in thresholds):
         reasons.append(
             f"{total.failures:,} of {total.count + total.failures:,} iterations failed: {_errors(statistics)}"

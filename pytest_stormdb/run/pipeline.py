@@ -19,7 +19,7 @@ from ..database.server import (
     end_sessions,
 )
 from ..engine.program import find_pgbench
-from ..errors import ServerError, WorkerLost
+from ..errors import ServerError
 from ..load.plan import LoadPlan
 from ..measurement.machine import MachineTime
 from ..measurement.noise import NoiseWatch
@@ -131,6 +131,7 @@ def run(
         explanation=explanation(collected),
         stopped_by=collected.signal,
         skipped=interruption(collected, "skip"),
+        xfailed=interruption(collected, "xfail"),
         exit_reason=interruption(collected, "exit"),
         server_activity=activity,
         explained=explain_slowest(job, statistics) if explains else None,
@@ -179,12 +180,12 @@ def _beside(
 def _load(supervisor: Supervisor, home: Home, name: str) -> Collected:
     """Put the load on the server; no session of a worker is left there."""
     collected = supervisor.run()
-    if collected.lost or any(isinstance(broken.error, WorkerLost) for broken in collected.broken):
+    if collected.lost or collected.broken:
         _end_sessions(home.admin_dsn, name)
     return collected
 
 
 def _end_sessions(dsn: str, name: str) -> None:
-    """A worker that died in the middle of a statement leaves its session running on the server."""
+    """A worker that died, or was given up, in the middle of a statement leaves its session running on the server."""
     with contextlib.suppress(ServerError), admin_connection(dsn) as admin:
         end_sessions(admin, name)

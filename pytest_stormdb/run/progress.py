@@ -9,8 +9,9 @@ from time import perf_counter_ns
 from typing import Protocol
 
 from ..load.plan import LoadPlan
-from ..measurement.recorder import Snapshot, Tally
+from ..measurement.recorder import Snapshot
 from ..measurement.stats import response_of
+from ..measurement.tally import Tally
 from ..reports.live import View
 from ..workers.collected import Collected
 from ..workers.messages import IntervalCounts

@@ -37,6 +37,11 @@ class OperationResults:
         return {code: count for code, (count, _) in self._figures.tally.errors.items()}
 
     @property
+    def aborts(self) -> Mapping[str, int]:
+        """How often it ended in an expected abort, neither success nor failure, by reason."""
+        return dict(self._figures.tally.aborts)
+
+    @property
     def retries(self) -> int:
         """How often an iteration was tried again after a serialisation failure or a deadlock."""
         return self._figures.tally.retries

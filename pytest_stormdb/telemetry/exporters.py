@@ -15,6 +15,7 @@ from ..errors import PlanError
 from ..load.plan import LoadPlan
 from ..measurement.recorder import Snapshot, SoFar, Tick
 from ..measurement.stats import response_of
+from ..measurement.values import finite
 from ..workload.contract import Workload
 
 
@@ -64,7 +65,11 @@ class JsonFile:
         for name, tally in sorted(snapshot.tallies.items()):
             latency = response_of(tally, is_open=plan.is_open)
             shown = {"p50_s": latency.shown(50), "p95_s": latency.shown(95), "p99_s": latency.shown(99)}
-            operations[name] = {"count": tally.count, "failures": tally.failures} | shown
+            operations[name] = {
+                "count": tally.count,
+                "failures": tally.failures,
+                "aborts": sum(tally.aborts.values()),
+            } | shown
         line = {
             "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds"),
             "nodeid": workload.nodeid,
@@ -73,7 +78,7 @@ class JsonFile:
             "operations": operations,
             "metrics": {name: metric.value for name, metric in sorted(snapshot.metrics.items())},
         }
-        self._file.write(json.dumps(line) + "\n")
+        self._file.write(json.dumps(finite(line), allow_nan=False) + "\n")
         self._file.flush()
 
     def end(self) -> None:

@@ -26,8 +26,9 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import SpanKind, Status, StatusCode, set_span_in_context
 
 from ..measurement.histogram import Histogram
-from ..measurement.recorder import Snapshot, Tally
+from ..measurement.recorder import Snapshot
 from ..measurement.stats import response_of
+from ..measurement.tally import Tally
 from ..measurement.trace import Span
 from .buckets import BOUNDS_S, bucketed, exponential
 from .exporters import Run

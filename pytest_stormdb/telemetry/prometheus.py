@@ -25,8 +25,9 @@ from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.registry import Collector
 
 from ..errors import PlanError
-from ..measurement.recorder import Metric, Snapshot, Tally
+from ..measurement.recorder import Snapshot
 from ..measurement.stats import response_of
+from ..measurement.tally import Metric, Tally
 from .buckets import BOUNDS_S, bucketed
 from .exporters import Run
 

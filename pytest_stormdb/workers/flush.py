@@ -162,8 +162,9 @@ class Flush:
             snapshot = Snapshot()
         for tally in snapshot.tallies.values():
             if not tally.is_part:
-                self.calls += tally.service.count + tally.failed.count
-                self.called_ns += tally.service.total_ns + tally.failed.total_ns
+                for calls in (tally.service, tally.failed, tally.aborted):
+                    self.calls += calls.count
+                    self.called_ns += calls.total_ns
         packed = pickle.dumps(snapshot, pickle.HIGHEST_PROTOCOL)
         spans = self._recorder.take_spans()
         self._send(IntervalCounts(self._worker.id, self._interval, self._stage, packed, operations, failures, spans))

@@ -12,13 +12,15 @@ from typing import Any, Protocol
 from ..errors import WorkloadError
 from ..measurement.usage import GroupUsage, UsageMeter, scheduler_usage
 from ..workload.contract import CURRENT_WORKER
+from .calls import Interrupted
 from .forwarding import forwarded_records
 from .heartbeat import Heartbeat
 from .lifecycle import State
-from .loop import Interrupted, run_sync
+from .loop import run_sync
 from .messages import Broken, GroupDone, Message
 from .runtime import Control, Job, WorkerRuntime
-from .timeouts import TaskTimeouts, ThreadTimeouts, WatchedLoop, accept_interrupts, poll_s
+from .timeouts import TaskTimeouts, ThreadTimeouts, WatchedLoop, enforced, enforced_async, interruptible
+from .unawaited import refused
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
 """Runs a coroutine to its end and gives its result."""
@@ -37,8 +39,13 @@ class Channel(Protocol):
         """The instant of this process's clock at which to start; None when there will be no start."""
 
 
-def serve(job: Job, control: Control, ids: Sequence[int], channel: Channel) -> None:
-    """Set up the workers, wait for the start, run them to their end, tear them down, and tell the supervisor of it."""
+def serve(
+    job: Job, control: Control, ids: Sequence[int], channel: Channel, check: Callable[[], None] = lambda: None
+) -> None:
+    """Set up the workers, wait for the start, run them to their end, tear them down, and tell the supervisor of it.
+
+    ``check`` is called at the end, and raises WorkloadError for what the workers must not have done.
+    """
     group = Group(job, control, ids, channel.send)
     with runner(job, len(ids)) as run:
         try:
@@ -47,7 +54,7 @@ def serve(job: Job, control: Control, ids: Sequence[int], channel: Channel) -> N
                 if start_ns is not None:
                     run(group.run(start_ns))
         finally:
-            run(group.tear_down())
+            run(group.tear_down(check))
 
 
 @contextlib.contextmanager
@@ -90,18 +97,23 @@ class Group:
             worker.lifecycle.enter(State.RUNNING)
         meter = UsageMeter()
         meter.start()
-        if self._job.workload.is_async:
-            await self._run_tasks(start_ns)
-        else:
-            self._run_threads(start_ns)
+        with refused([worker.loop for worker in self._workers]):
+            if self._job.workload.is_async:
+                await self._run_tasks(start_ns)
+            else:
+                self._run_threads(start_ns)
         self._usage = meter.read()
         self._add_up()
 
-    async def tear_down(self) -> None:
-        """Tear down all workers but those that are stuck, and say that this group is done."""
+    async def tear_down(self, check: Callable[[], None] = lambda: None) -> None:
+        """Tear down all workers but those that are stuck, and say what ``check`` finds, and that this group is done."""
         for worker in self._workers:
             if worker.lifecycle.state is not State.STUCK:
                 await worker.tear_down()
+        try:
+            check()
+        except WorkloadError as error:
+            self._send(Broken(self._workers[0].worker.id, error))
         self._send(GroupDone(self._usage))
 
     def _add_up(self) -> None:
@@ -123,23 +135,16 @@ class Group:
 
     def _run_threads(self, start_ns: int) -> None:
         """Run a lone worker in this thread, and several in one each."""
-        ended, heartbeat = threading.Event(), self._heartbeat
-        timeouts = ThreadTimeouts([each.watched() for each in self._workers], self._job.plan.timeout_ns, self._give_up)
-        guard = threading.Thread(target=self._enforce, args=(timeouts, ended), daemon=True)
-        guard.start()
-        heartbeat.start()
-        if len(self._workers) == 1:
-            accept_interrupts(self._workers[0].loop)
-            self._run_thread(self._workers[0], start_ns)
-        else:
-            self._run_in_threads(start_ns)
-        ended.set()
-        guard.join()
-        heartbeat.end()
-
-    def _enforce(self, timeouts: ThreadTimeouts, ended: threading.Event) -> None:
-        while not ended.wait(poll_s(self._job.plan.timeout_ns)):
-            timeouts.check(self._clock.now_ns())
+        timeout_ns = self._job.plan.timeout_ns
+        timeouts = ThreadTimeouts([each.watched() for each in self._workers], timeout_ns, self._give_up)
+        alone = interruptible(self._workers[0].loop) if len(self._workers) == 1 else contextlib.nullcontext()
+        with alone, enforced(timeouts, timeout_ns, self._clock):
+            self._heartbeat.start()
+            if len(self._workers) == 1:
+                self._run_thread(self._workers[0], start_ns)
+            else:
+                self._run_in_threads(start_ns)
+        self._heartbeat.end()
 
     def _run_in_threads(self, start_ns: int) -> None:
         threads = [
@@ -173,15 +178,10 @@ class Group:
         tasks = [asyncio.create_task(self._run_task(worker, start_ns)) for worker in self._workers]
         for each, task in zip(watched, tasks, strict=True):
             each.task = task
-        guard = asyncio.create_task(self._enforce_async(TaskTimeouts(watched, self._job.plan.timeout_ns)))
-        await asyncio.gather(*tasks)
-        guard.cancel()
+        timeout_ns = self._job.plan.timeout_ns
+        async with enforced_async(TaskTimeouts(watched, timeout_ns), timeout_ns, self._clock):
+            await asyncio.gather(*tasks)
         self._workers[0].scheduling = scheduler_usage().since(before)
-
-    async def _enforce_async(self, timeouts: TaskTimeouts) -> None:
-        while True:
-            await asyncio.sleep(poll_s(self._job.plan.timeout_ns))
-            timeouts.check(self._clock.now_ns())
 
     async def _run_task(self, worker: WorkerRuntime, start_ns: int) -> None:
         CURRENT_WORKER.set(worker.worker)

@@ -14,14 +14,16 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, Pipe, wait
 from typing import Any, cast
 
+from ..database.connect import ports_of
 from ..measurement.clock import SYSTEM_CLOCK, Clock
 from .arrivals import ArrivalQueue, make_arrivals
 from .deadline import Deadline
 from .group import Group, runner, serve
+from .inherited import Inherited, look_for_inherited
 from .launcher import Launcher
 from .layout import CAN_FORK, layout
 from .messages import Message, Printed, Start
-from .process import PipeChannel, Serve, end_processes, fork_group, has_exited, how_it_ended, serve_or_tell
+from .process import PipeChannel, Serve, end_processes, fork_group, has_exited, how_it_ended, told
 from .runtime import Control, Job
 
 
@@ -139,8 +141,10 @@ class ForkLauncher(PipedLauncher):
     """Workers in forked processes."""
 
     _between_processes = True
+    _inherited = Inherited()
 
     def launch(self) -> Sequence[PipedGroup]:
+        self._inherited = look_for_inherited(ports_of(self._job.dsn))
         with _frozen_heap():
             return super().launch()
 
@@ -149,7 +153,7 @@ class ForkLauncher(PipedLauncher):
 
     def _begin(self, ids: Sequence[int]) -> PipedGroup:
         siblings = [group.connection for group in self._groups]
-        pid, connection = fork_group(self._job, self._control, ids, self._serve(), siblings)
+        pid, connection = fork_group(self._job, self._control, ids, self._serve(), siblings, self._inherited)
         return PipedGroup(ids, connection, pid)
 
 
@@ -166,8 +170,8 @@ class ThreadLauncher(PipedLauncher):
         channel = PipeChannel(theirs, lambda: None)
 
         def live() -> None:
-            with theirs:
-                serve_or_tell(self._job, self._control, ids, self._serve(), channel)
+            with theirs, told(self._job, ids, channel):
+                self._serve()(self._job, self._control, ids, channel, lambda: None)
 
         threading.Thread(target=live, daemon=True).start()
         return PipedGroup(ids, ours)

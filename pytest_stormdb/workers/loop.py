@@ -19,38 +19,24 @@ from itertools import accumulate
 from typing import Any, TypeVar
 
 from ..database.connection import NoConnection
-from ..errors import ServerError
+from ..errors import ServerError, WorkloadError
 from ..load.plan import LoadPlan
 from ..measurement.clock import Clock, sleep_for_ns
 from ..measurement.recorder import Buffers, Recorder
-from ..measurement.sample import Failure, OperationResult, Sample
-from ..workload.contract import Worker, Workload, failure_of
+from ..measurement.sample import Sample
+from ..workload.contract import Worker, Workload
+from ..workload.outcome import abort_in, sqlstate_of
+from .calls import CALLERS, Failed
+from .counting import Counting
 from .deadline import DEADLINE
 from .looks import LOOKED
-from .messages import FirstFailure, Interruption, Message
+from .messages import Message
 from .turns import Turns
 
 T = TypeVar("T")
 _RETRYABLE = frozenset({"40001", "40P01"})
 _BACKOFF_NS = 1_000_000
 _LONGEST_BACKOFF_NS = 100_000_000
-
-
-class IterationTimeout(BaseException):
-    """Raised inside an iteration that outlived its timeout and could not be cancelled on the server."""
-
-
-class Interrupted(Exception):  # noqa: N818 - not an error: the workload's own wish to end the run
-    """Ends a loop because the workload skipped its test or left the session."""
-
-
-class Failed:
-    """What a call that raised is replaced by; a returned value like any other, for the code that counts it."""
-
-    __slots__ = ("error",)
-
-    def __init__(self, error: BaseException) -> None:
-        self.error = error
 
 
 def run_sync(coroutine: Coroutine[Any, Any, T]) -> T:
@@ -89,18 +75,19 @@ class Loop:
         self.worker = worker
         self.turns = turns
         self._overdue = -1
+        self.await_cancels: Callable[[], None] = lambda: None
         self.calls: list[Callable[[], Any]] = []
+        self._objection: WorkloadError | None = None
         self._draws = draws
         self._workload = workload
+        self.counting = Counting(workload, plan, worker, recorder, connection, send, looked)
         self._plan = plan
         self._recorder = recorder
         self._connection = connection
-        self._send = send
         self._clock = clock
         self._looked = looked
         self._spin_ns = spin_ns
         self._weights = list(accumulate(operation.weight for operation in workload.operations))
-        self._explained = False
         self._retries = 0
         self._is_mix = len(workload.operations) > 1
         self._words = turns.deadline.words
@@ -210,7 +197,7 @@ class Loop:
         ends, worker.is_unusual = worker.is_unusual, False
         self._count(sample, value)
         if self._overdue == worker.iteration:
-            _forget_cancel() if self._workload.is_async else connection.await_cancel()
+            await self._await_cancels()
         if connection.is_clean():
             return ends
         self.turns.is_waiting = True
@@ -218,67 +205,44 @@ class Loop:
         self.turns.is_waiting = False
         return True
 
+    async def _await_cancels(self) -> None:
+        """Make sure that what was asked of the server to end this iteration hits nothing of the next."""
+        if self._workload.is_async:
+            forget_cancel()
+            await asyncio.to_thread(self.await_cancels)
+        else:
+            self.await_cancels()
+            self._connection.await_cancel()
+
+    def object_to(self, error: WorkloadError) -> None:
+        """Called within an iteration: end the run for what it does. The loop looks, as it does at an overdue one."""
+        self._objection = error
+        self.overdue = self.worker.iteration
+
+    def raise_objection(self) -> None:
+        """Raise what was objected to in the last iteration."""
+        objection, self._objection = self._objection, None
+        if objection is not None:
+            self._overdue = -1
+            raise objection
+
+    @property
+    def is_overdue(self) -> bool:
+        """Whether the running iteration has outlived its timeout."""
+        return self._overdue == self.worker.iteration and self._objection is None
+
     # -- counting ----------------------------------------------------------------------------------------------
 
     def _count(self, sample: Sample, value: object) -> None:
-        """Count what a call came to: a success, the results it returned, or a failure."""
+        """Count what a call came to. Raises WorkloadError for what no call may come to, Interrupted for the end."""
         self.turns.leave_if_forked()
         if self._retries:
             self._recorder.tally(sample.operation).retries += self._retries
             self._retries = 0
-        if isinstance(value, Failed):
-            self._fail(sample, value.error)
-        elif self.overdue == self.worker.iteration:
-            self._recorder.record_failure(sample, self._timeout("it ended by itself after that"))
-        elif not self._connection.is_clean():
-            self._recorder.record_failure(sample, self._connection.problem())
-        elif isinstance(value, OperationResult):
-            self._record_results(sample, [value])
-        elif isinstance(value, list) and value and all(isinstance(each, OperationResult) for each in value):
-            self._record_results(sample, value)
-        else:
-            self._recorder.record(sample, is_open=self._plan.is_open)
-            self._keep_span(sample)
-
-    def _record_results(self, sample: Sample, results: list[OperationResult]) -> None:
-        """Each result counts for its operation; the call's duration enters once for each operation named."""
-        successes: dict[str, int] = {}
-        for result in results:
-            name = result.operation or sample.operation
-            if result.success:
-                successes[name] = successes.get(name, 0) + 1
-            else:
-                failure = Failure("unsuccessful", result.error or "success=False", result.metadata)
-                self._recorder.record_failure(sample._replace(operation=name), failure)
-            self._recorder.tally(name).rows += result.rows_affected or 0
-        for name, count in successes.items():
-            self._recorder.record(sample._replace(operation=name), is_open=self._plan.is_open, count=count)
-        if successes:
-            self._keep_span(sample)
-
-    def _keep_span(self, sample: Sample) -> None:
-        """Where the server was looked at during this iteration, what was seen there belongs to it."""
-        if self._looked[LOOKED] >= sample.started_ns:
-            self._recorder.keep_span(sample.intended_ns, sample.started_ns, sample.finished_ns)
-
-    def _fail(self, sample: Sample, error: BaseException) -> None:
-        stop = self._workload.stops(error)
-        if stop is not None:
-            self._send(Interruption(*stop))
-            raise Interrupted
-        failure = failure_of(error)
-        if isinstance(error, IterationTimeout):
-            self._connection.replace_next()
-        if isinstance(error, IterationTimeout) or self.overdue == self.worker.iteration:
-            failure = self._timeout(failure.example)
-        self._recorder.record_failure(sample, failure)
-        if not self._explained:
-            self._explained = True
-            text = self._workload.explain(error)
-            self._send(FirstFailure(self.worker.id, self.worker.iteration, sample.operation, text))
-
-    def _timeout(self, detail: str) -> Failure:
-        return Failure("timeout", f"cancelled after {self._plan.timeout_ns / 1e9:g} s: {detail}")
+        if isinstance(value, Failed) and self._objection is not None:  # it has not come as far as to await it
+            self._objection, self._overdue = None, -1
+        self.raise_objection()
+        self.counting.count(sample, value, is_overdue=self.is_overdue)
 
     # -- retries -----------------------------------------------------------------------------------------------
 
@@ -301,9 +265,9 @@ class Loop:
         return Failed(error)
 
     def _may_retry(self, error: BaseException) -> bool:
-        if getattr(error, "sqlstate", None) not in _RETRYABLE or self.turns.is_stopped:
+        if abort_in(error) is not None or sqlstate_of(error) not in _RETRYABLE or self.turns.is_stopped:
             return False
-        if self.overdue == self.worker.iteration:
+        if self._overdue == self.worker.iteration:
             return False
         self._retries += 1
         self.worker.is_unusual = True
@@ -314,11 +278,10 @@ class Loop:
         return self._jitter.randint(0, min(_LONGEST_BACKOFF_NS, _BACKOFF_NS << attempt))
 
 
-CALLERS = frozenset({Loop._take.__code__, Loop._take_async.__code__, Loop._retry.__code__})
-"""The code that calls the workload; what these frames have called is the workload's."""
+CALLERS.update({Loop._take.__code__, Loop._take_async.__code__, Loop._retry.__code__})
 
 
-def _forget_cancel() -> None:
+def forget_cancel() -> None:
     """The task was cancelled to end one iteration, not to end."""
     task = asyncio.current_task()
     while task is not None and task.cancelling():

@@ -63,7 +63,7 @@ class FirstFailure:
 
 @dataclass(frozen=True, slots=True)
 class Interruption:
-    """The workload asked to end the run: ``kind`` is ``skip`` or ``exit``."""
+    """The workload asked to end the run: ``kind`` is ``skip``, ``xfail`` or ``exit``."""
 
     kind: str
     reason: str

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import inspect
 import os
 import pickle
 import signal
@@ -11,13 +12,16 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from multiprocessing.connection import Connection, Pipe
 from typing import Any
 
 from ..errors import WorkloadError
+from ..workload.contract import Workload
+from ..workload.resources import WorkerFixture
 from .forwarding import forwarded
 from .group import Channel
+from .inherited import Inherited, seed_global_randoms
 from .messages import (
     Broken,
     Message,
@@ -26,8 +30,9 @@ from .messages import (
 )
 from .runtime import Control, Job
 
-Serve = Callable[[Job, Control, Sequence[int], Channel], None]
-"""What a process does for its workers, from their set-up to their end."""
+Serve = Callable[[Job, Control, Sequence[int], Channel, Callable[[], None]], None]
+"""What a process does for its workers, from their set-up to their end. The last argument is to be called at the end,
+and raises WorkloadError for what they must not have done."""
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_TIMERSLACK = 29
@@ -73,11 +78,17 @@ def _pickled(message: Message) -> bytes:
 
 
 def fork_group(
-    job: Job, control: Control, ids: Sequence[int], serve: Serve, close_in_child: Sequence[Connection[Any, Any]]
+    job: Job,
+    control: Control,
+    ids: Sequence[int],
+    serve: Serve,
+    close_in_child: Sequence[Connection[Any, Any]],
+    inherited: Inherited,
 ) -> tuple[int, Any]:
     """Fork a process that serves these workers; its id and the parent's end of its pipe.
 
-    ``close_in_child`` are the parent's ends of its siblings' pipes, which it must not keep open.
+    ``close_in_child`` are the parent's ends of its siblings' pipes, which it must not keep open; ``inherited`` are
+    connections that it must not use.
     """
     ours, theirs = Pipe()
     sys.stdout.flush()
@@ -98,14 +109,20 @@ def fork_group(
             connection.close()
         if control.arrivals is not None:
             control.arrivals.only_claim()
-        _live(job, control, ids, serve, theirs, parent)
+        _live(job, control, ids, serve, theirs, parent, inherited)
         status = 0
     finally:
         os._exit(status)
 
 
 def _live(
-    job: Job, control: Control, ids: Sequence[int], serve: Serve, connection: Connection[Any, Any], parent: int
+    job: Job,
+    control: Control,
+    ids: Sequence[int],
+    serve: Serve,
+    connection: Connection[Any, Any],
+    parent: int,
+    inherited: Inherited,
 ) -> None:
     os.setpgid(0, 0)  # whatever the workload forks is found, and ended, by this group
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -114,14 +131,30 @@ def _live(
         _die_with(parent)
         wake_on_time()
     channel = PipeChannel(connection, lambda: os._exit(1))
-    with forwarded(channel.send, job.workload.name):
-        serve_or_tell(job, control, ids, serve, channel)
+    with forwarded(channel.send, job.workload.name), told(job, ids, channel):
+        inherited.disconnect()
+        seed_global_randoms(job.plan.seed, ids[0], _reachable(job.workload))
+        job.workload.on_fork()
+        serve(job, control, ids, channel, inherited.check_unused)
 
 
-def serve_or_tell(job: Job, control: Control, ids: Sequence[int], serve: Serve, channel: Channel) -> None:
-    """Serve, and let the supervisor know of an error that no worker can be blamed for."""
+def _reachable(workload: Workload) -> Iterator[object]:
+    """What a workload gets from fixtures, also through worker fixtures, and what its functions see in their module."""
+    left = [workload.arguments]
+    while left:
+        for value in left.pop().values():
+            if isinstance(value, WorkerFixture):
+                left.append(value.arguments)
+            yield value
+    for operation in workload.operations:
+        yield from getattr(inspect.unwrap(operation.function), "__globals__", {}).values()
+
+
+@contextlib.contextmanager
+def told(job: Job, ids: Sequence[int], channel: Channel) -> Iterator[None]:
+    """Let the supervisor know of an error that no worker can be blamed for."""
     try:
-        serve(job, control, ids, channel)
+        yield
     except BaseException as error:
         what = WorkloadError(f"worker {ids[0]}: {type(error).__name__}: {error}")
         channel.send(Broken(ids[0], what, job.workload.explain(error)))

@@ -6,6 +6,8 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from ..database.cancelling import NamedSessions
+from ..database.connect import with_parameters
 from ..database.connection import OWN_SESSION, NoConnection, SessionCare, WorkerConnection
 from ..errors import StormDBError, WorkloadError
 from ..load.alternation import Alternation
@@ -16,7 +18,8 @@ from ..measurement.machine import cpus
 from ..measurement.recorder import Recorder
 from ..measurement.trace import Tracer
 from ..measurement.usage import SchedulerUsage
-from ..workload.contract import Resources, Worker, Workload
+from ..workload.contract import Worker, Workload
+from ..workload.resources import Resources
 from .arrivals import ArrivalQueue
 from .deadline import Deadline
 from .flush import Flush
@@ -32,9 +35,10 @@ from .turns import Turns
 class Job:
     """What all workers of a run work on, wherever they are; those of one ``arm``, where arms take turns.
 
-    ``name`` is what their connections are called. Of ``trace_every`` iterations of each one is traced; 0 for none.
-    ``longest_ns`` is how long they may have to measure, if that may be longer than planned; ``looks`` is shared with
-    whoever watches the server from this machine, ``is_watched`` says that somebody looks at the counts as they grow.
+    ``name`` is what their sessions are called on the server, each with the worker's id behind it. Of ``trace_every``
+    iterations of each one is traced; 0 for none. ``longest_ns`` is how long they may have to measure, if that may be
+    longer than planned; ``looks`` is shared with whoever watches the server from this machine, ``is_watched`` says
+    that somebody looks at the counts as they grow.
     """
 
     workload: Workload
@@ -48,6 +52,10 @@ class Job:
     looks: Looks = field(default_factory=Looks)
     care: SessionCare = OWN_SESSION
     is_watched: bool = True
+
+    def session_name(self, worker: int) -> str:
+        """What the sessions of a worker are called, its own connection's and those of other clients."""
+        return f"{self.name} {worker}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +105,7 @@ class WorkerRuntime:
             alternation=job.alternation,
             arm=job.arm,
         )
+        self.sessions = NamedSessions(job.dsn, job.session_name(worker_id))
         self.connection = connection or self._make_connection(job, clock)
         self.loop = Loop(
             workload=job.workload,
@@ -127,8 +136,8 @@ class WorkerRuntime:
     def _make_connection(self, job: Job, clock: Clock) -> NoConnection:
         if not job.plan.connect:
             return NoConnection()
-        is_async = job.workload.is_async
-        connection = WorkerConnection(self.worker, job.name, is_async=is_async, clock=clock, care=job.care)
+        name, is_async = job.session_name(self.worker.id), job.workload.is_async
+        connection = WorkerConnection(self.worker, name, is_async=is_async, clock=clock, care=job.care)
         connection.may_go_on = self.turns.may_go_on
         connection.on_open = lambda pid: self._send(Backend(self.worker.id, pid))
         return connection
@@ -159,7 +168,7 @@ class WorkerRuntime:
 
     def watched(self) -> WatchedLoop:
         """This worker as whoever enforces its timeout sees it."""
-        return WatchedLoop(self.loop, self.connection, self.lifecycle, self._clock.now_ns())
+        return WatchedLoop(self.loop, self.connection, self.sessions, self.lifecycle, self._clock.now_ns())
 
     def finish(self, start_ns: int) -> None:
         """Say that the iterations are over; what a worker says that was given up is not heard."""
@@ -192,7 +201,7 @@ def _make_worker(job: Job, worker_id: int, recorder: Recorder) -> Worker:
     return Worker(
         id=worker_id,
         count=job.plan.workers,
-        dsn=job.dsn,
+        dsn=with_parameters(job.dsn, application_name=job.session_name(worker_id)),
         seed=job.plan.seed,
         batch_size=job.plan.batch_size,
         recorder=recorder,

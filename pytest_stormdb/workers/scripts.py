@@ -44,7 +44,9 @@ def launcher_of(job: Job) -> Launcher:
     return pick_launcher(job) if job.workload.pgbench is None else ScriptLauncher(job)
 
 
-def serve_scripts(job: Job, control: Control, ids: Sequence[int], channel: Channel) -> None:
+def serve_scripts(
+    job: Job, control: Control, ids: Sequence[int], channel: Channel, check: Callable[[], None] = lambda: None
+) -> None:
     """Say ready, wait for the start, run pgbench as often as the plan needs it, and tell the supervisor of it."""
     assert job.workload.pgbench is not None
     handover = handed_over(guarded(job.dsn, job.plan.timeout_ns))

@@ -5,8 +5,8 @@ from __future__ import annotations
 import inspect
 import random
 import traceback
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, AsyncExitStack
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import partial
@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ..errors import WorkloadError
 from ..measurement.recorder import Recorder
-from ..measurement.sample import MAX_EXAMPLE_CHARS, Failure, Sample
+from ..measurement.sample import Sample
+from ..measurement.values import as_name, as_number
+from .outcome import abort_in, failure_of
 
 if TYPE_CHECKING:
     from ..database.async_statement import AsyncStatement
@@ -32,22 +34,30 @@ CURRENT_WORKER: ContextVar[Worker | None] = ContextVar("stormdb_worker", default
 
 
 class WorkerMetrics:
-    """A workload's own numbers. Reset at the end of the warm-up, summed over all workers."""
+    """A workload's own numbers. Reset at the end of the warm-up, summed over all workers.
+
+    Numbers may be NumPy's, Decimals or Fractions. The first 100 names stand for themselves, the rest for "other".
+    """
 
     def __init__(self, recorder: Recorder) -> None:
         self._recorder = recorder
 
     def count(self, name: str, n: float = 1) -> None:
         """Add ``n`` to a counter."""
-        self._recorder.metric(name, "counter").add(n)
+        self._add(name, "counter", n)
 
     def gauge(self, name: str, value: float) -> None:
         """Set a gauge; the last value set stands."""
-        self._recorder.metric(name, "gauge").add(value)
+        self._add(name, "gauge", value)
 
     def observe(self, name: str, value: float) -> None:
         """Add a value to a distribution, of which count, mean, least and greatest are kept."""
-        self._recorder.metric(name, "observation").add(value)
+        self._add(name, "observation", value)
+
+    def _add(self, name: str, kind: str, value: float) -> None:
+        if type(value) is not int and type(value) is not float:
+            value = as_number(value, f"metric {as_name(name)!r}")
+        self._recorder.metric(name, kind).add(value)
 
 
 class Worker:
@@ -176,7 +186,7 @@ class Part:
 
     def __init__(self, worker: Worker, name: str) -> None:
         self._worker = worker
-        self._name = name
+        self._name = name if isinstance(name, str) else as_name(name)
 
     def __enter__(self) -> None:
         outer = self._worker._part
@@ -190,17 +200,12 @@ class Part:
         finished_ns = perf_counter_ns()
         self._worker._part, self._worker.current_operation = None, self._whole
         sample = Sample(self._name, self._started_ns, self._started_ns, finished_ns)
-        self._worker._recorder.record_part(sample, None if error is None else failure_of(error))
-
-
-def failure_of(error: BaseException) -> Failure:
-    """An exception as a failure: by its SQLSTATE where it has one, else by its type."""
-    code = getattr(error, "sqlstate", None) or type(error).__name__
-    try:
-        text = str(error).strip()
-    except Exception:
-        text = ""
-    return Failure(str(code), text[:MAX_EXAMPLE_CHARS] or type(error).__name__)
+        if error is None:
+            self._worker._recorder.record_part(sample)
+            return
+        reason = abort_in(error)
+        failure = failure_of(error) if reason is None else None
+        self._worker._recorder.record_part(sample, failure, reason)
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,74 +216,6 @@ class WorkerPlaceholder:
         raise WorkloadError(
             f"worker.{name} is used outside a worker; a fixture that needs it is a pytest_stormdb.worker_fixture"
         )
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class WorkerFixture:
-    """A generator function that every worker runs for itself, and its arguments; it yields the fixture's value."""
-
-    function: Callable[..., Iterator[Any] | AsyncIterator[Any]]
-    arguments: Mapping[str, object]
-
-
-class Resources:
-    """What one worker has set up: the values of its worker fixtures, torn down in reverse order."""
-
-    def __init__(self, worker: Worker) -> None:
-        self._worker = worker
-        self._values: dict[int, object] = {}
-        self._stack = AsyncExitStack()
-
-    async def resolve(self, arguments: Mapping[str, object]) -> dict[str, object]:
-        """The arguments with the worker in the place of its placeholder, and values in the place of worker fixtures.
-
-        Waits for nothing where the worker is not asynchronous. Raises what a fixture's set-up raises, and
-        WorkloadError where a fixture does not yield exactly once.
-        """
-        return {name: await self._value(value) for name, value in arguments.items()}
-
-    async def close(self) -> None:
-        """Tear everything down, the last first, each even where another failed."""
-        await self._stack.aclose()
-
-    async def _value(self, value: object) -> object:
-        if isinstance(value, WorkerPlaceholder):
-            return self._worker
-        if not isinstance(value, WorkerFixture):
-            return value
-        if id(value) not in self._values:
-            self._values[id(value)] = await self._set_up(value)
-        return self._values[id(value)]
-
-    async def _set_up(self, fixture: WorkerFixture) -> object:
-        generator = fixture.function(**await self.resolve(fixture.arguments))
-        name = fixture.function.__name__
-        if inspect.isasyncgen(generator):
-            if not self._worker._is_async:
-                raise WorkloadError(f"worker fixture {name!r} is async; only an async def workload can use it")
-            value: object = await anext(generator, _NOTHING)
-            self._stack.push_async_callback(_end_async, generator, name)
-        elif inspect.isgenerator(generator):
-            value = next(generator, _NOTHING)
-            self._stack.callback(_end, generator, name)
-        else:
-            value = _NOTHING
-        if value is _NOTHING:
-            raise WorkloadError(f"worker fixture {name!r} must yield its value once")
-        return value
-
-
-_NOTHING = object()
-
-
-def _end(generator: Iterator[Any], name: str) -> None:
-    for _ in generator:
-        raise WorkloadError(f"worker fixture {name!r} yields more than once")
-
-
-async def _end_async(generator: AsyncIterator[Any], name: str) -> None:
-    async for _ in generator:
-        raise WorkloadError(f"worker fixture {name!r} yields more than once")
 
 
 @dataclass(frozen=True, slots=True)
@@ -303,7 +240,7 @@ def _takes_positions(function: Callable[..., Any]) -> bool:
     return kinds <= {inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD}
 
 
-Stop = tuple[Literal["skip", "exit"], str]
+Stop = tuple[Literal["skip", "exit", "xfail"], str]
 
 
 def _plain_text(error: BaseException) -> str:
@@ -314,14 +251,19 @@ def _never(error: BaseException) -> Stop | None:
     return None
 
 
+def _nothing() -> None:
+    """There is nothing to be done."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workload:
     """A marked function or class, ready to run. ``arguments`` hold fixture values, the worker's placeholder,
     and worker fixtures.
 
     ``explain`` renders a failure for people; ``stops`` says which exceptions end the run instead of counting
-    as failures; ``instance`` makes the object whose methods the operations are, once in every worker. With ``pgbench``,
-    the operations are scripts and pgbench calls them.
+    as failures; ``instance`` makes the object whose methods the operations are, once in every worker; ``on_fork``
+    is called in each process of workers, before they are set up. With ``pgbench``, the operations are scripts and
+    pgbench calls them.
     """
 
     name: str
@@ -336,6 +278,7 @@ class Workload:
     stops: Callable[[BaseException], Stop | None] = _never
     loop_factory: Callable[[], Any] | None = None
     pgbench: Pgbench | None = None
+    on_fork: Callable[[], None] = _nothing
 
     def bind(self, values: Mapping[str, object]) -> list[Callable[[], Any]]:
         """One call for each operation, in their order."""

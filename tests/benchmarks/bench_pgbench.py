@@ -28,12 +28,8 @@ from pytest_stormdb.embedded.server import EmbeddedServer
 from pytest_stormdb.load.plan import make_plan
 from pytest_stormdb.run.pipeline import run
 from pytest_stormdb.workers.process import wake_on_time
-from pytest_stormdb.workload.contract import (
-    Operation,
-    WorkerFixture,
-    WorkerPlaceholder,
-    Workload,
-)
+from pytest_stormdb.workload.contract import Operation, WorkerPlaceholder, Workload
+from pytest_stormdb.workload.resources import WorkerFixture
 
 CLIENTS = (1, 4)
 SCALE = 10

@@ -15,13 +15,8 @@ from typing import Any
 from pytest_stormdb.database.connect import Dsn, connect
 from pytest_stormdb.database.isolation import isolated
 from pytest_stormdb.embedded.server import EmbeddedServer
-from pytest_stormdb.workload.contract import (
-    Operation,
-    Worker,
-    WorkerFixture,
-    WorkerPlaceholder,
-    Workload,
-)
+from pytest_stormdb.workload.contract import Operation, Worker, WorkerPlaceholder, Workload
+from pytest_stormdb.workload.resources import WorkerFixture
 
 from .bench_pgbench import CLIENTS, QUIET, SCALE, Contest, compare
 

@@ -14,7 +14,8 @@ from pytest_stormdb.engine.log import Blocks, Layout
 from pytest_stormdb.engine.process import Running
 from pytest_stormdb.engine.program import Program, examined, find_pgbench
 from pytest_stormdb.load.plan import make_plan
-from pytest_stormdb.measurement.recorder import Snapshot, Tally
+from pytest_stormdb.measurement.recorder import Snapshot
+from pytest_stormdb.measurement.tally import Tally
 from pytest_stormdb.workload.pgbench import described, pgbench
 
 OTHERS = sorted(Path("/usr/lib/postgresql").glob("*/bin/pgbench"))

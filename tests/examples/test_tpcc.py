@@ -66,9 +66,10 @@ def test_it_passes_without_a_failed_operation(suite: Suite) -> None:
     total = sum(counts.values())
     assert counts.keys() == WEIGHTS.keys()
     assert all(near(counts[name] / total, weight / 100, total) for name, weight in WEIGHTS.items()), counts
-    rolled_back = run["metrics"].get("new_orders_rolled_back", {"value": 0})["value"]
-    assert run["metrics"]["new_orders"]["value"] + rolled_back == counts["new_order"]
-    assert near(rolled_back / counts["new_order"], 0.01, counts["new_order"])
+    (aborts,) = run["operations"]["new_order"]["aborts"] or [{"reason": "unused item", "count": 0}]
+    assert aborts["reason"] == "unused item"
+    tried = counts["new_order"] + aborts["count"]
+    assert near(aborts["count"] / tried, 0.01, tried)
 
 
 @pytest.mark.slow

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 
 from pytest_stormdb.errors import WorkloadError
 from pytest_stormdb.measurement.histogram import Histogram
-from pytest_stormdb.measurement.recorder import Recorder, Snapshot, Tally
+from pytest_stormdb.measurement.recorder import Recorder, Snapshot
 from pytest_stormdb.measurement.sample import Failure, Sample
 from pytest_stormdb.measurement.stats import Latency, statistics_of
+from pytest_stormdb.measurement.tally import Tally
 
 MS = 1_000_000
 
@@ -172,7 +173,7 @@ def test_metrics_count_gauge_and_observe() -> None:
     for name, kind in (("a", "counter"), ("b", "gauge"), ("c", "observation")):
         for value in (2.0, 4.0):
             recorder.metric(name, kind).add(value)
-    with pytest.raises(ValueError, match="metric 'a' is a counter, not a gauge"):
+    with pytest.raises(WorkloadError, match="metric 'a' is a counter, not a gauge"):
         recorder.metric("a", "gauge")
     metrics = recorder.take().metrics
     assert {name: metric.value for name, metric in metrics.items()} == {"a": 6, "b": 4, "c": 3}

@@ -7,7 +7,8 @@ import pickle
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_stormdb.measurement.recorder import Snapshot, Tally
+from pytest_stormdb.measurement.recorder import Snapshot
+from pytest_stormdb.measurement.tally import Tally
 from pytest_stormdb.workers.collected import Collected
 from pytest_stormdb.workers.messages import IntervalCounts
 

@@ -10,7 +10,8 @@ import pytest
 from pytest_stormdb.database.connection import NoConnection
 from pytest_stormdb.errors import ServerError
 from pytest_stormdb.measurement.sample import OperationResult
-from pytest_stormdb.workers.loop import Interrupted, run_sync
+from pytest_stormdb.workers.calls import Interrupted
+from pytest_stormdb.workers.loop import run_sync
 from pytest_stormdb.workers.messages import FirstFailure, Interruption
 
 from .unit import MS, Unit

@@ -14,12 +14,8 @@ import pytest
 from pytest_stormdb.database.isolation import Home
 from pytest_stormdb.load.plan import make_plan
 from pytest_stormdb.run.pipeline import run
-from pytest_stormdb.workload.contract import (
-    Operation,
-    WorkerFixture,
-    WorkerPlaceholder,
-    Workload,
-)
+from pytest_stormdb.workload.contract import Operation, WorkerPlaceholder, Workload
+from pytest_stormdb.workload.resources import WorkerFixture
 
 from .harness import errors_of, load, sessions, within
 

@@ -9,7 +9,8 @@ from typing import Any
 
 from pytest_stormdb.errors import ServerError, WorkerLost
 from pytest_stormdb.load.plan import make_plan
-from pytest_stormdb.measurement.recorder import Look, Progress, Snapshot, Tally
+from pytest_stormdb.measurement.recorder import Look, Progress, Snapshot
+from pytest_stormdb.measurement.tally import Tally
 from pytest_stormdb.measurement.usage import GroupUsage
 from pytest_stormdb.workers.collected import Collected
 from pytest_stormdb.workers.messages import Broken, GroupDone, IntervalCounts, Message, Ready, WorkerDone

@@ -9,9 +9,25 @@ import pytest
 
 from pytest_stormdb.database.connection import NoConnection
 from pytest_stormdb.workers.lifecycle import State
-from pytest_stormdb.workers.timeouts import TaskTimeouts, ThreadTimeouts, WatchedLoop, poll_s
+from pytest_stormdb.workers.timeouts import TaskTimeouts, ThreadTimeouts, WatchedLoop, interruptible, poll_s
 
 from .unit import MS, SECOND, Unit
+
+
+class NotingSessions:
+    """Notes what is asked of the server."""
+
+    def __init__(self, notes: list[str]) -> None:
+        self._notes = notes
+
+    def cancel(self, is_due: Callable[[], bool]) -> None:
+        self._notes.append(f"cancel by name {is_due()}")
+
+    def terminate(self, is_due: Callable[[], bool]) -> None:
+        self._notes.append(f"terminate by name {is_due()}")
+
+    def wait(self) -> None:
+        pass
 
 
 class Noting(NoConnection):
@@ -19,7 +35,11 @@ class Noting(NoConnection):
 
     def __init__(self, *, active: bool) -> None:
         self.notes: list[str] = []
+        self.sessions: Any = NotingSessions(self.notes)
         self._active = active
+
+    def is_active(self) -> bool:
+        return self._active
 
     def cancel(self, is_due: Callable[[], bool]) -> None:
         self.notes.append(f"cancel {is_due()}")
@@ -36,7 +56,9 @@ def running(*, active: bool = True) -> tuple[Unit, WatchedLoop, Noting]:
     unit.worker.iteration = 3
     for state in (State.READY, State.RUNNING):
         unit.runtime.lifecycle.enter(state)
-    watched = WatchedLoop(unit.runtime.loop, connection, unit.runtime.lifecycle, unit.clock.now_ns())
+    watched = WatchedLoop(
+        unit.runtime.loop, connection, connection.sessions, unit.runtime.lifecycle, unit.clock.now_ns()
+    )
     return unit, watched, connection
 
 
@@ -56,9 +78,37 @@ def test_a_late_statement_is_cancelled_then_cut_off() -> None:
     """First the server is asked; two seconds later, its connection is shut down; the worker is never given up."""
     unit, watched, connection = running()
     timeouts = ThreadTimeouts([watched], SECOND, lambda each: pytest.fail("given up"))
-    for at_ms in (0, 999, 1000, 2999, 3000, 60_000):
+    for at_ms in (0, 999, 1000, 2999, 3500, 60_000):
         timeouts.check(unit.clock.now_ns() + at_ms * MS)
     assert connection.notes == ["cancel True", "cancel True", "shut down", "shut down"]
+
+
+def test_what_waits_elsewhere_is_cancelled_by_name_and_then_ended() -> None:
+    """Where the worker's own connection is idle, its other sessions are asked for: each half a second at most."""
+    unit, watched, connection = running(active=False)
+    timeouts = ThreadTimeouts([watched], SECOND, lambda each: pytest.fail("given up"))
+    for at_ms in (0, 999, 1000, 1010, 1499, 1500, 2100, 2200, 3000, 3010):
+        timeouts.check(unit.clock.now_ns() + at_ms * MS)
+    assert connection.notes == ["cancel by name True"] * 2 + ["terminate by name True", "shut down"]
+
+
+def test_an_interrupt_is_given_time_to_be_seen() -> None:
+    """A lone worker that waits in a C library is interrupted no oftener than that library looks for signals."""
+    unit, watched, connection = running(active=False)
+    timeouts = ThreadTimeouts([watched], SECOND, lambda each: pytest.fail("given up"))
+    unit.runtime.turns.is_waiting = False
+    with interruptible(unit.runtime.loop):
+        for at_ms in range(0, 7000, 10):
+            timeouts.check(unit.clock.now_ns() + at_ms * MS)
+    assert connection.notes.count("shut down") == 8
+
+
+def test_whoever_overran_is_said_to_have() -> None:
+    """The loop learns which iteration is overdue, and the worker runs on."""
+    unit, watched, _ = running()
+    timeouts = ThreadTimeouts([watched], SECOND, lambda each: pytest.fail("given up"))
+    for at_ms in (0, 1000):
+        timeouts.check(unit.clock.now_ns() + at_ms * MS)
     assert unit.runtime.loop.overdue == 3
     assert unit.runtime.lifecycle.state is State.RUNNING
 
@@ -72,7 +122,7 @@ def test_a_thread_that_waits_for_no_server_is_given_up_once() -> None:
         timeouts.check(unit.clock.now_ns() + at_ms * MS)
     assert reported == [watched]
     assert unit.runtime.lifecycle.state is State.STUCK
-    assert connection.notes == ["shut down", "shut down"]
+    assert connection.notes == ["shut down"]
 
 
 def test_a_stuck_worker_that_comes_back_is_not_heard() -> None:

@@ -11,15 +11,8 @@ import pytest
 
 from pytest_stormdb.errors import WorkloadError
 from pytest_stormdb.measurement.recorder import Recorder
-from pytest_stormdb.workload.contract import (
-    Operation,
-    Resources,
-    Worker,
-    WorkerFixture,
-    WorkerPlaceholder,
-    Workload,
-    failure_of,
-)
+from pytest_stormdb.workload.contract import Operation, Worker, WorkerPlaceholder, Workload
+from pytest_stormdb.workload.resources import Resources, WorkerFixture
 
 
 def make_worker(*, worker_id: int = 0, seed: int = 0, is_async: bool = False) -> tuple[Worker, Recorder]:
@@ -233,23 +226,3 @@ def test_the_operations_of_a_class_share_one_instance_per_worker() -> None:
     assert (read(), write(), read()) == ((1, "W"), (2, "W", "E"), (3, "W"))
     other, _ = workload.bind({"worker": "V", "extra": "E"})
     assert other() == (1, "V")
-
-
-class UnspeakableError(Exception):
-    def __str__(self) -> str:
-        raise RuntimeError("no text")
-
-
-def test_failures_have_a_code_and_an_example() -> None:
-    """SQLSTATE if there is one, else the exception's type; the text, or the type again, cut to a length."""
-
-    class RefusedError(Exception):
-        sqlstate = "23505"
-
-    assert (failure_of(RefusedError("duplicate")).code, failure_of(RefusedError("duplicate")).example) == (
-        "23505",
-        "duplicate",
-    )
-    assert (failure_of(KeyError()).code, failure_of(KeyError()).example) == ("KeyError", "KeyError")
-    assert len(failure_of(ValueError("x" * 10_000)).example) == 500
-    assert failure_of(UnspeakableError()).example == "UnspeakableError"
