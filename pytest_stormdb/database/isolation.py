@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import psycopg
+from psycopg.conninfo import conninfo_to_dict
 
 from ..errors import PlanError, ServerError
 from .claim import Claim
@@ -47,6 +48,12 @@ class Home:
     def at(cls, dsn: str) -> Home:
         """What is there already, at an address."""
         return cls("none", Dsn(dsn), Dsn(dsn), Dsn(dsn))
+
+    @property
+    def outside_dsn(self) -> Dsn:
+        """Leads our own statements into the database that the run was sent to, where they do not count as load."""
+        found = conninfo_to_dict(self.target).get("dbname")
+        return with_parameters(self.admin_dsn, dbname=found) if found else self.admin_dsn
 
     @property
     def is_pooled(self) -> bool:

@@ -91,7 +91,8 @@ def run(
         is_watched=interim.looks or exporters.are_told or screen is not None,
     )
     exported, looks = Run(workload, plan, *address(dsn)), job.looks
-    observer = Observer(home.admin_dsn, home.dsn, name, pids=looks.backends, marks=looks, has_warmup=plan.warmup_ns > 0)
+    places, has_warmup = (home.outside_dsn, home.admin_dsn), plan.warmup_ns > 0
+    observer = Observer(*places, name, pids=looks.backends, marks=looks, has_warmup=has_warmup)
     beside = _beside(home, monitor, interim, watch, observer, lambda: exporters.during(exported))
     shown = watched(workload.nodeid, plan, screen)
     collected = _load(Supervisor(launcher(job), plan, beside, watch=shown, backends=looks.backends), home, name)

@@ -73,7 +73,7 @@ def test_inserts_are_counted_to_the_last(suite: Suite) -> None:
     found, result = run(suite, source)
     activity, operations = found["server_activity"], found["totals"]["operations"]
     assert activity["database"]["rows_inserted"] == operations
-    assert activity["database"]["commits"] == pytest.approx(operations, abs=100)  # of ours, where a database is shared
+    assert activity["database"]["commits"] == operations
     assert activity["wal"]["bytes"] == pytest.approx(activity["position"]["position"], rel=0.1)
     assert 150 < activity["wal_bytes_per_op"] < 400
     assert [each["verdict"] for each in found["thresholds"]] == ["pass", "pass"]
@@ -89,11 +89,11 @@ def test_asynchronous_workers_are_attributed_too(suite: Suite) -> None:
     source = """
     @pytest.mark.stormdb(workers=6, duration="3s")
     async def test_sleep(worker, account):
-        await worker.conn.execute("SELECT pg_sleep(0.02)")
+        await worker.conn.execute("SELECT pg_sleep(0.05)")
     """
     found, result = run(suite, source)
-    assert share(found["server_activity"], "Timeout:PgSleep") > 0.8
-    assert found["server_activity"]["cause"].partition(" % of ")[2].startswith("response time waits on Timeout:PgSleep")
+    assert share(found["server_activity"], "Timeout:PgSleep") > 0.5
+    assert found["server_activity"]["iterations_sampled"] > 60
     result.assert_outcomes(passed=1)
 
 
