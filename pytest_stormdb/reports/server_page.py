@@ -27,7 +27,7 @@ _GROUPS = ("database", "wal", "checkpoints", "backends", "others", "pg_wait_samp
 
 
 def server_sections(run: Mapping[str, Any], most: int) -> Iterator[Markup | Chart]:
-    """The parts in their order; a chart, of so many points in time, stands for the picture that is to be drawn there."""
+    """The parts in their order; a chart, of at most so many points in time, stands for its picture."""
     activity = run.get("server_activity") or {}
     if any(activity.values()):
         yield element("h3", "Server")
