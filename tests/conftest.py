@@ -17,6 +17,8 @@ import pytest
 import pytest_stormdb
 from pytest_stormdb.embedded.server import EmbeddedServer
 
+pytest.register_assert_rewrite("tests.golden")  # its differences are to be read
+
 ROOT = Path(pytest_stormdb.__file__).parents[1]
 LIMIT_S = 90.0
 

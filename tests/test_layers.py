@@ -42,8 +42,8 @@ ROOMS = {
         " timeouts unawaited runtime heartbeat group launcher process local together scripts rates collected supervisor"
     ),
     "reports": (
-        "shown columns lines server_activity news terminal junit document stored html charts run_page comparison_page"
-        " page markdown live"
+        "shown columns lines server_activity news terminal junit document stored html charts server_page run_page"
+        " comparison_page page markdown live"
     ),
     "run": ("progress figures conclusion preconditions smoke slowest alternating comparing result compared pipeline"),
     "cli": "",

@@ -18,6 +18,7 @@ MOST_BUCKETS = 1_000
 _PER_DECADE = 20
 _MOST_CURVES = 6
 _TAIL = 10
+_TOUCHING_S = 0.01
 """Fewer calls than this beyond a percentile say little about it."""
 _LATENCIES = ("p50_s", "p95_s", "p99_s")
 
@@ -99,7 +100,9 @@ def over_time(run: Mapping[str, Any], most: int = MOST_BUCKETS) -> list[Chart]:
     buckets = bucketed(timeline, run["elapsed_s"], most)
     width_s = buckets[0]["width_s"]
     x = {"name": "time", "unit": "clock", "values": [bucket["at_s"] for bucket in buckets]}
-    more = {"marks": marks_of(run), "time": True}
+    shaded = disturbed(run)
+    more = {"marks": marks_of(run), "time": True, "areas": shaded}
+    others = " Where it is shaded, others used the machine." if shaded else ""
     each = "second" if width_s == 1 else f"{width_s:g} s"
     rates = {"name": "operations", "unit": "/s"}
 
@@ -113,11 +116,14 @@ def over_time(run: Mapping[str, Any], most: int = MOST_BUCKETS) -> list[Chart]:
     worst = f" Each point is the worst of its {width_s:g} s." if width_s > timeline[1]["at_s"] else ""
     return [
         *picture(
-            "Throughput over time", _THROUGHPUT.format(each), rates, series("throughput", "throughput_per_s", fill=1)
+            "Throughput over time",
+            _THROUGHPUT.format(each) + others,
+            rates,
+            series("throughput", "throughput_per_s", fill=1),
         ),
         *picture(
             "Latency over time",
-            _LATENCY.format(each) + worst,
+            _LATENCY.format(each) + worst + others,
             {"name": "latency", "unit": "s", "log": True},
             *(series(key.removesuffix("_s"), key) for key in _LATENCIES),
         ),
@@ -162,6 +168,38 @@ def marks_of(run: Mapping[str, Any]) -> list[dict[str, Any]]:
     for event in (run.get("server_activity") or {}).get("events") or []:
         marks.append({"x": rounded(event["at_s"]), "label": event["kind"], "tone": "event"})
     return marks
+
+
+def waits_over_time(timeline: Sequence[Mapping[str, Any]], most: int = MOST_BUCKETS) -> Chart | None:
+    """How often workers were seen waiting, by class of event, one upon the other; None of fewer than two seconds."""
+    if len(timeline) < 2:
+        return None
+    size = math.ceil(len(timeline) / most)
+    parts = [timeline[begin : begin + size] for begin in range(0, len(timeline), size)]
+    classes = sorted({key for row in timeline for key in row if key != "at_s"})
+    totals = {name: [sum(row.get(name, 0) for row in part) for part in parts] for name in classes}
+    return chart(
+        "Waits over time",
+        "How often workers were seen in each class of wait; CPU* is no wait, as far as the server says.",
+        {"name": "time", "unit": "clock", "values": [rounded(part[0]["at_s"]) for part in parts]},
+        {"name": "looks", "unit": "count"},
+        [{"name": name, "values": values, "stack": True} for name, values in totals.items()],
+        time=True,
+    )
+
+
+def disturbed(run: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The stretches of a run in which somebody else used the machine, joined where they meet."""
+    areas: list[dict[str, Any]] = []
+    for window in (run.get("noise") or {}).get("windows") or []:
+        begin, end = max(0.0, window["from_s"]), min(run["elapsed_s"], window["to_s"])
+        if window["clean"] or begin >= end:
+            continue
+        if areas and begin - areas[-1]["to"] < _TOUCHING_S:
+            areas[-1]["to"] = rounded(end)
+        else:
+            areas.append({"from": rounded(begin), "to": rounded(end), "label": ""})
+    return areas
 
 
 def scaling(sweep: Mapping[str, Any]) -> list[Chart]:

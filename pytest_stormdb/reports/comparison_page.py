@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..measurement.histogram import Histogram
 from ..units import format_ratio
 from .charts import Chart, chart, percentile_curve, rounded
-from .html import Markup, element
+from .html import Markup, element, table
 from .run_page import facts, figure, pill
-from .shown import SIDES
+from .shown import FIGURES, SIDES, figures
 
 
 def comparison_section(comparison: Mapping[str, Any], identity: str, charts: dict[str, Chart]) -> Markup:
@@ -18,17 +18,24 @@ def comparison_section(comparison: Mapping[str, Any], identity: str, charts: dic
     verdict = comparison["verdict"]
     pictures = [_curves(comparison), _effects(comparison)]
     drawn = [figure(one, f"{identity}-{index}", charts) for index, one in enumerate(pictures)]
+    arms = zip(comparison["arms"], comparison.get("operations") or [], strict=False)
+    rows = [
+        [name, *figures(one["count"], one["failures"], one["throughput_per_s"], one["response"])] for name, one in arms
+    ]
+    both = table(["arm", *FIGURES], rows) if rows else None
     heading = element("h2", comparison["nodeid"], " ", pill(SIDES.get(verdict, "inconclusive"), verdict))
     plain = {key: value for key, value in comparison.items() if not isinstance(value, dict) and key not in _DRAWN}
     rest = facts("Comparison", plain)
-    return element("section", heading, element("p", sentence(comparison)), *drawn, rest, id=identity)
+    return element("section", heading, element("p", sentence(comparison)), both, *drawn, rest, id=identity)
 
 
-_DRAWN = ("nodeid", "verdict", "histograms", "effects")
+_DRAWN = ("nodeid", "verdict", "sentence", "operations", "histograms", "effects")
 
 
 def sentence(comparison: Mapping[str, Any]) -> str:
     """What was found, in words."""
+    if comparison.get("sentence"):
+        return f"{comparison['sentence']}."
     old, new = comparison["arms"]
     ratio, low, high = (comparison.get(key) for key in ("ratio", "low", "high"))
     if ratio is None:
@@ -68,10 +75,18 @@ def _effects(comparison: Mapping[str, Any]) -> Chart | None:
         "Each dot is one pair of blocks; the band is the interval of the effect after that many pairs. The verdict"
         " is spoken when the band has left the margin on one side.",
         {"name": "pair", "unit": "count", "values": list(range(1, len(effects) + 1))},
-        {"name": "ratio", "unit": "ratio"},
+        {"name": "ratio", "unit": "ratio"} | _range(comparison, ratios),
         series,
         lines=lines,
     )
+
+
+def _range(comparison: Mapping[str, Any], ratios: Sequence[float | None]) -> dict[str, float]:
+    """What is drawn: all pairs, the margin, and the last interval; the first ones may be a hundred times as wide."""
+    ends = [comparison.get(key) for key in ("low", "high")]
+    shown = [value for value in (*ratios, *ends, 1.0, 1 + (comparison.get("margin") or 0)) if value is not None]
+    room = 0.1 * (max(shown) - min(shown))
+    return {"min": rounded(min(shown) - room), "max": rounded(max(shown) + room)}
 
 
 def _rounded(value: float | None) -> float | None:

@@ -23,6 +23,7 @@ from ..record import (
     StageResult,
     environment,
 )
+from ..verdict.betting import confidence_sequence
 from ..verdict.comparison import Comparison
 from ..verdict.threshold import Verdict
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 from .server_activity import activity_document, explained_document
 
 FORMAT = "stormdb-run/1"
+_LOOKS = 10
 
 
 def write(document: Mapping[str, Any], out: Path) -> None:
@@ -114,6 +116,7 @@ def comparison_document(record: ComparisonRecord) -> dict[str, Any]:
         "block_s": record.block_s,
         "elapsed_s": record.elapsed_s,
         "arms": list(record.arms),
+        "sentence": record.sentence,
         "plan": _plan(record.plan),
         "operations": [_operation(record.figures(arm)) for arm in (0, 1)],
         "histograms": [record.figures(arm).response.histogram.encode() for arm in (0, 1)],
@@ -122,17 +125,19 @@ def comparison_document(record: ComparisonRecord) -> dict[str, Any]:
 
 
 def _effects(comparison: Comparison) -> list[dict[str, Any]]:
-    """The ratio in each pair, with its epoch and whether it was undisturbed; after each epoch, the interval so far."""
+    """The ratio in each pair, with its epoch and whether it was undisturbed; after some of them, the interval so far.
+
+    An interval takes a tenth of a second of a hundred pairs, so there are ten, and not one after each pair.
+    """
     effects: list[dict[str, Any]] = [
         {"ratio": math.exp(pair.difference), "epoch": number, "clean": pair.is_clean}
         for number, epoch in enumerate(comparison.epochs)
         for pair in epoch
     ]
-    for number in range(len(comparison.epochs)):
-        so_far = dataclasses.replace(comparison, epochs=comparison.epochs[: number + 1])
-        if so_far.pairs:
-            low, high = so_far.interval
-            effects[len(so_far.pairs) - 1] |= {"low": _number(low), "high": _number(high)}
+    differences, weights = [pair.difference for pair in comparison.pairs], [pair.weight for pair in comparison.pairs]
+    for count in sorted({math.ceil(len(effects) * step / _LOOKS) for step in range(1, _LOOKS + 1)} - {0}):
+        low, high = confidence_sequence(differences[:count], comparison.claim.alpha, weights[:count])
+        effects[count - 1] |= {"low": _number(math.exp(low)), "high": _number(math.exp(high))}
     return effects
 
 

@@ -72,7 +72,8 @@ def thresholds(verdicts: Sequence[Verdict], style: Style) -> Iterator[Line]:
         tone = TONES[RULINGS[one.ruling]]
         reason = one.reason or ("certain" if one.ruling == "fail" else "")
         yield from (Line(each, tone) for each in above)
-        yield from style.wrapped(f"{text[2:]}  {one.ruling}{': ' if reason else ''}{reason}", tone)
+        moved = f" ({one.range})" if one.range else ""
+        yield from style.wrapped(f"{text[2:]}  {one.ruling}{': ' if reason else ''}{reason}{moved}", tone)
 
 
 def reasons(run: RunRecord, style: Style) -> Iterator[Line]:
@@ -89,8 +90,4 @@ def _expression(verdict: Verdict) -> str:
 
 
 def _measured(verdict: Verdict) -> str:
-    if verdict.estimate is None:
-        return "-"
-    show = verdict.threshold.shown
-    moved = "" if verdict.low is None or verdict.high is None else f" [{show(verdict.low)}, {show(verdict.high)}]"
-    return f"{show(verdict.estimate)}{moved}"
+    return "-" if verdict.estimate is None else verdict.threshold.shown(verdict.estimate)

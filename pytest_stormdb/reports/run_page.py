@@ -8,6 +8,7 @@ from typing import Any
 from ..units import format_duration
 from .charts import Chart, curves_of, over_time, percentile_curve
 from .html import Markup, element, joined, table
+from .server_page import server_sections
 from .shown import FIGURES, RULINGS, SIGNS, figures, label, load_of, measured, shown
 
 
@@ -53,7 +54,7 @@ def run_section(run: Mapping[str, Any], identity: str, charts: dict[str, Chart],
         _errors(run),
         _health(run),
         _generator(run),
-        *_server(run.get("server_activity") or {}),
+        *_server(run, identity, charts, most),
         _metrics(run),
         facts("Plan", run["plan"] | {"forked": run.get("forked")}),
         id=identity,
@@ -157,24 +158,6 @@ def _metrics(run: Mapping[str, Any]) -> Markup | None:
     return _part("Metrics of the workload", table(["metric", "kind", *keys], rows, left=2)) if rows else None
 
 
-def _server(activity: Mapping[str, Any]) -> Iterator[Markup]:
-    """What the server did: plain values as one table, lists of rows and groups of values as one each."""
-    plain = {key: value for key, value in activity.items() if not isinstance(value, list | dict)}
-    rows = [[label(key), shown(key, value)] for key, value in plain.items() if value is not None]
-    if rows:
-        yield _part("Server", table(["counter", "value"], rows))
-    for key, value in activity.items():
-        title = f"Server: {label(key)}"
-        if isinstance(value, dict) and (grouped := facts(title, value)) is not None:
-            yield grouped
-        elif isinstance(value, list) and value and all(isinstance(row, dict) for row in value):
-            yield _part(title, _listed(value))
-
-
-def _listed(rows: Sequence[Mapping[str, Any]]) -> Markup:
-    """Rows of any keys as one table: first the columns of text, then those of numbers."""
-    keys = list(dict.fromkeys(key for row in rows for key in row))
-    numbers = [key for key in keys if all(isinstance(row.get(key), int | float | None) for row in rows)]
-    ordered = [key for key in keys if key not in numbers] + numbers
-    body = [[shown(key, row.get(key)) for key in ordered] for row in rows]
-    return table([label(key) for key in ordered], body, left=len(keys) - len(numbers))
+def _server(run: Mapping[str, Any], identity: str, charts: dict[str, Chart], most: int) -> Iterator[Markup | None]:
+    for part in server_sections(run, most):
+        yield part if isinstance(part, Markup) else figure(part, f"{identity}-waits", charts)

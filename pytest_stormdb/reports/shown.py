@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..errors import PlanError
-from ..units import format_count, format_duration, format_rate, format_ratio
+from ..units import format_bytes, format_count, format_duration, format_rate, format_ratio
 from ..verdict.threshold import Threshold
 
 SIGNS = {"passed": "✔", "failed": "✘", "error": "✘", "inconclusive": "?", "invalid": "?"}
@@ -33,7 +33,7 @@ def on_one_line(text: str) -> str:
 
 def label(key: str) -> str:
     """A key as the name of a row or a column: its unit goes to the values."""
-    return key.removesuffix("_s").replace("_", " ")
+    return key.removesuffix("_s").replace("_per_op", "").replace("_", " ")
 
 
 def shown(key: str, value: Any) -> str:
@@ -56,18 +56,9 @@ def _number(key: str, value: float) -> str:
         return format_duration(value)
     if key == "share" or key.endswith(("_ratio", "_share")):
         return format_ratio(value)
-    if key.endswith("_bytes"):
-        return _bytes(value)
+    if key.endswith(("_bytes", "_bytes_per_op")):
+        return format_bytes(value)
     return format_count(int(value)) if float(value).is_integer() else f"{value:.4g}"
-
-
-def _bytes(value: float) -> str:
-    size = float(value)
-    for unit in ("B", "kB", "MB", "GB"):
-        if abs(size) < 1024:
-            return f"{size:.3g} {unit}"
-        size /= 1024
-    return f"{size:,.0f} TB"
 
 
 def figures(count: int, failures: int, throughput_per_s: float, response: Mapping[str, float | None]) -> list[str]:
@@ -84,13 +75,13 @@ def run_figures(run: Mapping[str, Any]) -> list[str]:
 
 
 def measured(threshold: Mapping[str, Any]) -> str:
-    """What a threshold's metric came to, in the metric's own unit, with its interval where one is known."""
+    """What a threshold's metric came to, in the metric's own unit, and how much it moved while the run went on."""
     estimate, low, high = (threshold.get(key) for key in ("estimate", "low", "high"))
     if estimate is None:
         return "-"
     show = _unit_of(threshold["expression"])
-    interval = "" if low is None or high is None else f" [{show(low)}, {show(high)}]"
-    return f"{show(estimate)}{interval}"
+    moved = "" if low is None or high is None else f" ({show(low)} to {show(high)} over ten parts of the run)"
+    return f"{show(estimate)}{moved}"
 
 
 def _unit_of(expression: str) -> Any:

@@ -75,16 +75,37 @@ def long_run(seconds: int = 60, name: str = "test_bank.py::test_transfer") -> di
         ],
         "metrics": {"rows": {"kind": "counter", "value": 122408.0, "count": 61204, "min": 2.0, "max": 2.0}},
         "server_activity": {
-            "commits": 61_204,
+            "cause": "72 % of response time waits on Lock:transactionid (slowest 5 %: 96 %)",
+            "blocks_per_op": 17.9,
+            "wal_bytes_per_op": 159.7,
             "hit_ratio": 0.9987,
-            "events": [{"at_s": 12.2, "kind": "checkpoint", "detail": "requested"}],
             "waits": [
-                {"event": "Lock:transactionid", "share": 0.72, "slowest_share": 0.96},
-                {"event": "CPU*", "share": 0.11, "slowest_share": 0.01},
+                {
+                    "event": "Lock:transactionid",
+                    "share": 0.72,
+                    "low_share": 0.69,
+                    "slowest_share": 0.96,
+                    "samples": 509,
+                },
+                {"event": "CPU*", "share": 0.11, "low_share": 0.05, "slowest_share": None, "samples": 30},
             ],
-            "statements": [
-                {"query": "UPDATE account SET balance = $1 WHERE id = $2", "calls": 61204, "mean_s": 0.0021}
-            ],
+            "wait_timeline": [{"at_s": second, "Lock": 40 + second % 5, "CPU*": 7} for second in range(seconds)],
+            "blockers": [{"query": "COMMIT", "state": "active", "is_ours": True, "times": 39}],
+            "database": {"commits": 61_204, "temp_bytes": 8192},
+            "io": [{"what": "client backend, relation, normal", "hits": 67668, "read_bytes": 1220608}],
+            "statements": [{"query": "UPDATE account SET balance = $1 WHERE id = $2", "calls": 6120, "mean_s": 0.0021}],
+            "tables": [{"name": "account", "table_bytes": 491520, "dead_rows": 173}],
+            "events": [{"at_s": 12.2, "kind": "checkpoint", "detail": "requested"}],
+            "notes": ["a note on <what> could not be read"],
+        },
+        "explained": {"operation": "test_transfer", "statement": "UPDATE account", "plan": {"Node Type": "Index Scan"}},
+        "noise": {
+            "windows": [
+                {"from_s": -1.0, "to_s": 3.0, "clean": False},
+                {"from_s": 3.0, "to_s": 5.5, "clean": False},
+                {"from_s": 5.5, "to_s": 50.0, "clean": True},
+                {"from_s": 50.0, "to_s": 70.0, "clean": False},
+            ]
         },
         "validity": {"valid": True, "findings": ["a garbage collection in a worker took 2.00 ms"]},
         "lost": [],

@@ -7,7 +7,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_stormdb.measurement.histogram import Histogram
-from pytest_stormdb.reports.charts import bucketed, curves_of, marks_of, over_time, percentile_curve, scaling
+from pytest_stormdb.reports.charts import (
+    bucketed,
+    curves_of,
+    disturbed,
+    marks_of,
+    over_time,
+    percentile_curve,
+    scaling,
+    waits_over_time,
+)
 
 from .documents import long_run, sweep
 
@@ -134,3 +143,25 @@ def test_the_scaling_curve() -> None:
     assert latency["x"]["values"] == [1, 2, 4, 8, 16, 32, 64]
     without = scaling(sweep() | {"fit": None})[0]
     assert [series["name"] for series in without["series"]] == ["throughput"]
+
+
+def test_waits_are_stacked_by_class() -> None:
+    """One series for each class that was seen, zero where it was not; a run of a second has no picture."""
+    chart = waits_over_time([{"at_s": 0, "Lock": 4}, {"at_s": 1, "Lock": 3, "CPU*": 2}])
+    assert chart is not None
+    assert [(series["name"], series["values"]) for series in chart["series"]] == [("CPU*", [0, 2]), ("Lock", [4, 3])]
+    assert chart["x"]["values"] == [0.0, 1.0]
+    assert waits_over_time([{"at_s": 0, "Lock": 4}]) is None
+    long = waits_over_time([{"at_s": second, "Lock": 1} for second in range(2500)])
+    assert long is not None
+    assert len(long["x"]["values"]) == 834
+    assert sum(long["series"][0]["values"]) == 2500
+
+
+def test_stretches_that_others_disturbed_are_shaded() -> None:
+    """Windows that meet are one stretch, cut to the measured part; clean ones are none."""
+    run = long_run()
+    assert disturbed(run) == [{"from": 0.0, "to": 5.5, "label": ""}, {"from": 50.0, "to": 60.0, "label": ""}]
+    throughput = over_time(run)[0]
+    assert throughput["areas"] == disturbed(run)
+    assert throughput["caption"].endswith("Where it is shaded, others used the machine.")

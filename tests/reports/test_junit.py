@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pytest_stormdb.reports.junit import properties
 
+from .. import golden
 from ..records import plain_record, rich_record, snapshot, statistics
 
 
@@ -38,3 +39,8 @@ def test_values_are_plain_and_never_missing() -> None:
     flat = dict(properties(plain_record(statistics=statistics(snapshot(failures=2)))))
     assert (flat["stormdb.operations"], flat["stormdb.failures"], flat["stormdb.p50_ms"]) == (0, 2, "-")
     assert all(type(value) in (str, int, float) for value in dict(properties(rich_record())).values())
+
+
+def test_all_properties_of_a_rich_run() -> None:
+    """Names and values, as kept."""
+    golden.check("junit.txt", "".join(f"{name} = {value}\n" for name, value in properties(rich_record())))

@@ -45,10 +45,18 @@ def test_every_part_of_a_run_is_shown() -> None:
     """Thresholds with interval, errors, health, findings, counters, waits, statements, metrics and plan."""
     text = read(page(full_document())).text
     for part in (
-        "20.4 ms [20.1 ms, 20.9 ms]",
+        "20.4 ms (20.1 ms to 20.9 ms over ten parts of the run)",
         "could not serialize access due to concurrent update",
         "12 s behind",
         "a garbage collection in a worker took 2.00 ms",
+        "72 % of response time waits on Lock:transactionid (slowest 5 %: 96 %).",
+        "slowest 5 %",
+        "database: commits",
+        "8.19 kB",
+        "160 B",
+        "a note on <what> could not be read",
+        "Plan of test_transfer",
+        "Index Scan",
         "Lock:transactionid",
         "UPDATE account SET balance = $1 WHERE id = $2",
         "122,408",

@@ -40,7 +40,7 @@ def shown(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Browser
     write(full_document(), out)
     browser.complaints()
     browser.open(out)
-    assert browser.run(DRAW_ALL) == browser.run("return document.querySelectorAll('figure.chart').length") == 10
+    assert browser.run(DRAW_ALL) == browser.run("return document.querySelectorAll('figure.chart').length") == 11
     return browser
 
 
@@ -67,6 +67,8 @@ def test_pictures_hold_the_numbers_of_the_record(shown: Browser) -> None:
     assert sum(y or 0 for _, y in failures) == sum(one["failures"] for one in timeline)
     curve = values(shown, "run-2", "Latency distribution")
     assert set(curve) == {"response", "service"}
+    waits = values(shown, "run-2", "Waits over time")
+    assert [y for _, y in waits["Lock"]] == [40 + second % 5 for second in range(60)]
     at_p50 = min(curve["response"], key=lambda point: abs(point[0] - 2))
     assert at_p50[1] == pytest.approx(0.004, rel=0.05)
 
@@ -95,7 +97,7 @@ def test_pictures_are_labelled_and_marked(shown: Browser) -> None:
     ):
         assert f">{label}</text>" in text, label
     roles = shown.run("return [...document.querySelectorAll('.plot')].map((one) => one.getAttribute('aria-label'))")
-    assert len(roles) == 10
+    assert len(roles) == 11
     assert all("The table below holds the same numbers." in role for role in roles)
 
 
@@ -106,7 +108,7 @@ def test_every_picture_has_a_table_with_its_numbers(shown: Browser) -> None:
         "all.forEach((one) => { one.open = true; });"
         "setTimeout(() => done(all.map((one) => one.querySelectorAll('tbody tr').length)), 300)"
     )
-    assert len(rows) == 10
+    assert len(rows) == 11
     assert min(rows) > 1
     row = "return document.querySelectorAll('#run-2 details.data')[1].querySelector('tbody').rows[12].innerText"
     assert shown.run(row).split("\t") == ["12 s", "125/s"]
