@@ -1,7 +1,8 @@
 """A pgbench that runs: its log comes through named pipes, so that nothing of it ever lies on a disk.
 
 Each thread of pgbench opens a log of its own, whose name holds pgbench's process id. The pipes are made by the new
-process before it becomes pgbench, since it alone knows the id by then. pgbench writes 4 KiB at a time.
+process before it becomes pgbench, since it alone knows the id by then, and lose their names as soon as both ends are
+open. pgbench writes 4 KiB at a time.
 """
 
 from __future__ import annotations
@@ -52,6 +53,7 @@ class Running:
         self._texts = ((self._process.stdout.fileno(), self.output), (self._process.stderr.fileno(), self.errors))
         for descriptor, _ in self._texts:
             os.set_blocking(descriptor, False)
+        self._is_tidy = False
         self._pipes = [_Pipe(path) for path in _log_paths(prefix, self._process.pid, threads)]
 
     @property
@@ -73,7 +75,11 @@ class Running:
         for descriptor, tail in self._texts:
             while text := _read(descriptor):
                 tail.add(text)
-        return [pipe.read() for pipe in self._pipes]
+        chunks = [pipe.read() for pipe in self._pipes]
+        if not self._is_tidy and self.has_begun:  # both ends are open, and need no names: a kill would leave them
+            self._is_tidy = True
+            self._directory.cleanup()
+        return chunks
 
     def filled(self) -> float:
         """The share of the fullest pipe's room that waits to be read."""
@@ -105,6 +111,9 @@ class _Tail:
     def __init__(self) -> None:
         self._head = self._end = b""
         self._left_out = 0
+
+    def __len__(self) -> int:
+        return len(self._head) + len(self._end) + self._left_out
 
     def add(self, text: bytes) -> None:
         room = _KEPT_CHARS - len(self._head)

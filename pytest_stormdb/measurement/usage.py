@@ -41,6 +41,7 @@ class GroupUsage:
     stalled_ns: int = 0
     stall_max_ns: int = 0
     wake_lag: Histogram = field(default_factory=Histogram)
+    held_up: bool = False
 
 
 class SchedulerUsage(NamedTuple):

@@ -63,7 +63,7 @@ def assess_generator(
 ) -> Validity:
     """All findings about the generator, and which of them make slow numbers its own doing rather than the server's."""
     findings: list[str] = []
-    reasons = [*_busy(statistics, groups), *_stalled(groups), *_late(groups), *_stolen(stolen)]
+    reasons = [*_busy(statistics, groups), *_stalled(groups), *_late(groups), *_held_up(groups), *_stolen(stolen)]
     findings += reasons
     findings += _rate_missed(plan, statistics, dropped)
     findings += _paused(statistics, groups)
@@ -149,6 +149,11 @@ def _late(groups: Sequence[GroupUsage]) -> list[str]:
     if p99_s <= _LATE_S:
         return []
     return [f"idle workers started up to {format_duration(p99_s)} (p99) after the schedule"]
+
+
+def _held_up(groups: Sequence[GroupUsage]) -> list[str]:
+    """pgbench stops in the middle of its load where nobody reads its log."""
+    return ["pgbench waited for its log to be read"] if any(group.held_up for group in groups) else []
 
 
 def _stolen(stolen: float) -> list[str]:

@@ -32,6 +32,8 @@ from .process import Serve
 from .runtime import Control, Job
 
 _LIFE_NS = 1_000_000_000
+_FULL = 0.99
+"""pgbench writes 4 KiB at a time: a pipe of 1 MiB that has no room for that holds 99.6 %."""
 
 
 def thread_layout(plan: LoadPlan) -> tuple[int, ...]:
@@ -261,6 +263,7 @@ def _usages(ending: Ending, stretch: Stretch, plan: LoadPlan) -> list[GroupUsage
             wait_ns=usage.wait_ns,
             preemptions=usage.preemptions,
             yields=usage.yields,
+            held_up=ending.filled >= _FULL,
         )
         for count, (_, usage) in zip(clients, sorted(ending.usage.items()), strict=False)
     ]
@@ -276,3 +279,4 @@ def _add_up(usages: list[GroupUsage], more: list[GroupUsage]) -> None:
         usage.wait_ns += each.wait_ns
         usage.preemptions += each.preemptions
         usage.yields += each.yields
+        usage.held_up = usage.held_up or each.held_up

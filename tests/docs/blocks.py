@@ -9,6 +9,7 @@ How to write a document so that it can be run:
   ``...`` for what varies. In a ``bash`` block every line is a command. Load is shortened, and goes to our server.
   ``console fails`` says that the last command must not succeed, ``console skip="..."`` why none of them can run here.
 - ``yaml`` is loaded as a configuration or as metadata where it is one, ``toml`` as a pyproject.toml, ``json`` parsed.
+- ``sql title="transfer.sql"`` writes a script for the blocks that run it.
 - ``text`` is output, and is not looked at. There is no other language.
 """
 
@@ -106,6 +107,8 @@ class Scratch:
                 self._toml(block)
             case "json":
                 json.loads(block.code)
+            case "sql":
+                self._write(block, block.attributes.get("title", "snippets/block.sql"))
             case "text" | "mermaid":
                 pass
             case other:

@@ -177,3 +177,15 @@ def test_failures_have_their_own_time() -> None:
     recorder.record_failure(Sample("it", 0, 0, 5 * MS), Failure("X", "x"))
     tally = recorder.take().tallies["it"]
     assert (tally.failed.total_ns, tally.service.total_ns) == (5 * MS, 0)
+
+
+def test_a_pgbench_that_waited_for_us_is_invalid() -> None:
+    """Where its log was not read in time, slow numbers are our doing."""
+    recorder = Recorder()
+    recorder.record(Sample("it", 0, 0, MS), is_open=False)
+    statistics = statistics_of(recorder.take(), {}, elapsed_s=1.0, interval_s=1.0, is_open=False)
+    plan = make_plan(("test", {}))
+    groups = [GroupUsage(), GroupUsage(held_up=True)]
+    reasons = assess_generator(plan, statistics, groups, stolen=0.0, dropped=0).reasons
+    assert reasons == ("pgbench waited for its log to be read",)
+    assert assess_generator(plan, statistics, groups[:1], stolen=0.0, dropped=0).valid
