@@ -198,8 +198,8 @@ def _identity(server: ServerFacts) -> str:
     settings = server.settings
     shown = ", ".join(f"{name} {settings[name]}" for name in ("fsync", "shared_buffers") if name in settings)
     kind = "embedded on this machine, which these numbers measure too" if server.embedded else "not embedded"
-    where = f" at {server.place}" if server.place else ""
-    return f"PostgreSQL {server.version}{where} ({kind}); {shown}"
+    where = f", database {server.place.rpartition('/')[2]}" if server.embedded else f" at {server.place}"
+    return f"PostgreSQL {server.version}{where if server.place else ''} ({kind}); {shown}"
 
 
 def _title_tone(runs: Sequence[RunRecord]) -> Tone:

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
+from typing import Any
 
 import psycopg
 import pytest
 
+from pytest_stormdb.database.async_statement import AsyncStatement
 from pytest_stormdb.database.connect import Dsn, connect
+from pytest_stormdb.database.connection import SessionCare, WorkerConnection
 from pytest_stormdb.database.health import built_in, run_checks
 from pytest_stormdb.database.isolation import isolated
 from pytest_stormdb.database.pooler import Pooler, pooler_at
+from pytest_stormdb.database.statement import Statement
 from pytest_stormdb.embedded.server import EmbeddedServer
 from pytest_stormdb.errors import ServerError
 from tests.pooler import needs_pgbouncer, pooled
 
 pytestmark = needs_pgbouncer
+QUERY = "SELECT $1::int + 1"
 
 
 @pytest.fixture(scope="module", params=["session", "transaction"])
@@ -80,3 +86,32 @@ def test_sessions_are_left_as_they_were_found(through: str) -> None:
     for conn in sessions:
         assert [conn.execute(f"SHOW {name}".encode()).fetchone() for name in names] == [("0",)] * 4
         conn.close()
+
+
+@pytest.mark.parametrize("is_async", [False, True], ids=["plain", "async"])
+def test_statements_are_not_prepared(through: str, mode: str, is_async: bool) -> None:
+    """Where a session is lent for a transaction only, ``worker.prepare`` sends its statement anew each time."""
+
+    class Holder:
+        conn: Any = None
+        dsn = through
+        connect_hooks = ()
+
+    async def use() -> list[Any]:
+        holder = Holder()
+        care = SessionCare(sets=False, prepares=mode == "session")
+        connection = WorkerConnection(holder, "stormdb test", is_async=is_async, care=care)
+        await connection.open()
+        others = [psycopg.connect(through, prepare_threshold=None) for _ in range(2)]
+        statement: Any = AsyncStatement(holder, QUERY) if is_async else Statement(holder, QUERY)
+        answers = []
+        for number in range(4):
+            others[number % 2].execute("SELECT 1")  # holds a session in its transaction, from now on
+            answer = statement.fetchval(number)
+            answers.append(await answer if is_async else answer)
+        for other in others:
+            other.close()
+        await connection.close()
+        return answers
+
+    assert asyncio.run(use()) == [1, 2, 3, 4]

@@ -342,6 +342,34 @@ def test_root_reaches_a_closed_installation(tmp_path: Path, temporary: Path) -> 
     assert list(temporary.iterdir()) == []
 
 
+@pytest.mark.skipif(os.geteuid() != 0 or shutil.which("setpriv") is None, reason="needs root and setpriv")
+def test_a_root_that_may_not_change_its_user(temporary: Path) -> None:
+    """In a rootless container, or without capabilities, one sentence names the way out, and no folder stays."""
+    drop = ["setpriv", "--bounding-set", "-chown,-setuid,-setgid", "--inh-caps", "-chown,-setuid,-setgid"]
+    code = "from pytest_stormdb.embedded.server import EmbeddedServer; EmbeddedServer.start()"
+    done = subprocess.run(
+        [*drop, sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=ROOT, timeout=60
+    )
+    assert "ServerError: no embedded PostgreSQL: it does not run as root, and this root may not become" in done.stderr
+    assert list(temporary.iterdir()) == []
+
+
+def test_a_user_without_an_entry(temporary: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A container's number that /etc/passwd does not know is told before initdb stumbles over it."""
+    monkeypatch.setattr(os, "geteuid", lambda: 54321)
+    with pytest.raises(ServerError, match="user 54321 has no entry in /etc/passwd, which initdb asks for"):
+        EmbeddedServer.start()
+    assert list(temporary.iterdir()) == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+def test_secrets_stay_with_us(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server may run as another user, whose other processes read its environment."""
+    monkeypatch.setenv("CLOUD_KEY", "open-sesame-42")
+    with EmbeddedServer.start() as running:
+        assert b"open-sesame-42" not in Path(f"/proc/{running.pid}/environ").read_bytes()
+
+
 @as_root
 def test_root_avoids_a_closed_temporary_directory(temporary: Path) -> None:
     """Where TMPDIR is closed to the server's user, /tmp serves."""
