@@ -39,17 +39,20 @@ ROOMS = {
     "telemetry": "logs buckets exporters prometheus opentelemetry",
     "workers": (
         "layout arrivals deadline looks lifecycle messages forwarding inherited flush turns calls counting loop"
-        " timeouts unawaited runtime heartbeat group launcher process local together scripts rates collected supervisor"
+        " timeouts unawaited runtime heartbeat group launcher process local together agreed scripts rates collected"
+        " supervisor"
     ),
     "reports": (
         "shown columns lines server_activity news terminal junit document stored html charts server_page run_page"
         " comparison_page page markdown live"
     ),
-    "run": ("progress figures conclusion preconditions smoke slowest alternating comparing result compared pipeline"),
+    "run": (
+        "progress figures conclusion preconditions smoke slowest alternating rivalry comparing result compared pipeline"
+    ),
     "cli": "",
     "plugin": (
-        "options packages files outputs screen session scripts reporting sharing collection workloads settings doubts"
-        " execution comparison fixtures hooks"
+        "options packages files outputs screen arm rival session scripts reporting sharing collection workloads settings"
+        " doubts execution comparison against fixtures hooks"
     ),
 }
 """The map of the project, the lowest first: rooms, and within each room its modules.

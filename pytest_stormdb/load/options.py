@@ -35,6 +35,7 @@ from .values import (
     PATHS,
     POSITIVE_DURATION,
     RATE,
+    RATIO,
     TEXT,
     Kind,
     choice,
@@ -62,6 +63,14 @@ def _sweep(value: object, what: str) -> Any:
     return parse_sweep(value, what)
 
 
+def _arm(value: object, what: str) -> tuple[str, str]:
+    kind, _, where = str(value).partition(":")
+    if kind not in ("dsn", "git") or not where.strip():
+        raise PlanError(f"{what}: {value!r} is neither 'dsn:postgresql://...' nor 'git:REVISION'")
+    return kind, where.strip()
+
+
+_ARM = Kind(_arm, "another arm: 'dsn:postgresql://...' or 'git:main'")
 _POLICY = choice("off", "verify", "require")
 _STAGES = Kind(_stages, "stages such as '10:30s,10->50:30s' of workers or '100/s->500/s:1m' of rates")
 _SWEEP = Kind(_sweep, "worker counts such as '1,2,4,8', 'linear:1..32:4' or 'doubling:1..64'")
@@ -191,6 +200,21 @@ OPTIONS: tuple[Option, ...] = (
         "what an inconclusive or invalid verdict does: `warn` or `fail`",
         "warn",
         "ACTION",
+    ),
+    Option(
+        "against",
+        _ARM,
+        FLAG_AND_INI,
+        "compare every workload with itself elsewhere: on another server (`dsn:...`), or as of a revision (`git:main`)",
+        metavar="ARM",
+    ),
+    Option(
+        "margin",
+        RATIO,
+        FLAG_AND_INI,
+        "how much slower than the other arm a workload may be",
+        "10%",
+        "RATIO",
     ),
     Option(
         "until_decided",

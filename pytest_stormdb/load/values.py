@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any, Literal, NamedTuple
 
 from ..errors import PlanError
-from ..units import parse_duration_ns, parse_rate_per_s
+from ..units import parse_duration_ns, parse_rate_per_s, parse_ratio
 
 IniType = Literal["string", "int", "bool", "linelist"]
 
@@ -79,6 +79,13 @@ def number_or(word: str, low: int, high: int) -> Kind:
     return Kind(read, f"a whole number{_span(low, high)}, or {word}")
 
 
+def _ratio_above_zero(value: object, what: str) -> float:
+    ratio = parse_ratio(str(value), what)
+    if not ratio > 0:
+        raise PlanError(f"{what}: {value!r} is no share above zero")
+    return ratio
+
+
 def _positive_duration_ns(value: object, what: str) -> int:
     duration_ns = parse_duration_ns(value, what)
     if duration_ns == 0:
@@ -125,6 +132,7 @@ def _address(value: object, what: str) -> tuple[str, int]:
 
 
 _DURATIONS = "such as '500ms', '30s', '5m' or '1h'"
+RATIO = Kind(_ratio_above_zero, "a share such as '10%' or '0.1'")
 DURATION = Kind(parse_duration_ns, f"a duration {_DURATIONS}", "ns")
 POSITIVE_DURATION = Kind(_positive_duration_ns, f"a duration above zero {_DURATIONS}", "ns")
 DURATION_RANGE = Kind(_duration_range_ns, f"a duration {_DURATIONS}, or a range such as '10ms..50ms'", "ns")

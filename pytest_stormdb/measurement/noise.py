@@ -95,17 +95,21 @@ def throttled() -> int:
 
 
 def descendants(table: Table, ancestor: int) -> set[int]:
-    """A process and all that come from it."""
+    """A process and all that come from it; not database servers, which others may use as well."""
     children: dict[int, list[int]] = {}
     for process in table.values():
         children.setdefault(process.parent, []).append(process.pid)
     found, ahead = set(), [ancestor]
     while ahead:
         pid = ahead.pop()
-        if pid not in found:
+        if pid not in found and not (pid in table and _is_server(table[pid])):
             found.add(pid)
             ahead += children.get(pid, [])
     return found
+
+
+def _is_server(process: Process) -> bool:
+    return process.name.startswith("postgres")
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +147,11 @@ class Noise:
     def within(self, from_ns: int, to_ns: int) -> list[Window]:
         """The windows that reach into a stretch of time."""
         return [window for window in self.windows if window.from_ns < to_ns and window.to_ns > from_ns]
+
+    @property
+    def taken(self) -> float:
+        """The share of the machine that others had on average: stolen, or used by other processes, seen or unseen."""
+        return _mean(w.stolen + w.foreign + (w.unseen or 0.0) for w in self.windows) if self.windows else 0.0
 
     def describe(self, windows: Sequence[Window]) -> str:
         """Who disturbed these windows, the worst on average first; empty where nobody did."""
@@ -220,7 +229,7 @@ class NoiseWatch:
         for pid, process in now.table.items():
             ticks = _ticks(process, last.table)
             used += ticks
-            if ticks and pid not in known and (self._sees_server or not process.name.startswith("postgres")):
+            if ticks and pid not in known and (self._sees_server or not _is_server(process)):
                 others[process.name] += ticks
         unseen = max(0, now.machine.busy - last.machine.busy - used)
         return Window(

@@ -13,11 +13,12 @@ from ..database.connect import connect
 from ..database.isolation import Home
 from ..database.names import own_name
 from ..errors import PlanError
+from ..load.alternation import Alternation
 from ..record import ComparisonRecord
 from ..reports.junit import comparison_properties
-from ..run.alternating import Arm
+from ..run.alternating import Arm, Epoch, run_epoch, shortest_ns_of
 from ..run.compared import Compared
-from ..run.comparing import Places, compare
+from ..run.comparing import compare
 from ..units import parse_duration_ns, parse_ratio
 from ..verdict.comparison import SESSION_ALPHA, Claim, share_of
 from .doubts import doubt
@@ -29,6 +30,9 @@ from .workloads import workload_name
 
 State = Callable[[Any], object]
 """Makes what an arm needs, given an autocommit connection into a database of the arm's own."""
+
+Places = Callable[[int], contextlib.AbstractContextManager[Sequence[Arm]]]
+"""The arms of an epoch, with what they need on the server, which is made and cleared away around it."""
 
 _POSITION = pytest.StashKey[int]()
 
@@ -57,27 +61,34 @@ def compare_in_hand(
         pytest.skip(f"stormdb.compare measured nothing ({session.why_unmeasured}): there is nothing to compare")
     fixed = tuple(Arm(name, workload, home.dsn) for name, workload in zip(names, workloads, strict=True))
     places = _one_place(fixed) if states is None else _places(home, fixed, states, workload_name(item))
+
+    def play(alternation: Alternation) -> Epoch:
+        with places(max(0, alternation.epoch)) as arms:
+            return run_epoch(arms, plan, alternation)
+
     with as_test_failures():
         session.start_outputs()
         record = compare(
             item.nodeid,
-            places,
+            names,
+            play,
             plan,
             claim,
             budget_s=budget_s,
             seed=secrets.randbits(32) if seed is None else int(seed),
+            shortest_ns=shortest_ns_of(fixed, plan),
         )
-    _keep(item, record)
+    keep(item, record, "stormdb.compare")
     return Compared(record, lambda text: doubt(item, text))
 
 
-def _keep(item: pytest.Item, record: ComparisonRecord) -> None:
+def keep(item: pytest.Item, record: ComparisonRecord, what: str) -> None:
     """Put it into the session's record, and end the test where something broke."""
     item.config.stash[SESSION].comparisons.append(record)
     item.user_properties.extend(comparison_properties(record))
     raise_interruption(item, record)
     if record.broken:
-        text = "\n".join(f"stormdb.compare: {reason}" for reason in record.broken)
+        text = "\n".join(f"{what}: {reason}" for reason in record.broken)
         pytest.fail(f"{text}\n\n{record.explanation}" if record.explanation else text, pytrace=False)
 
 

@@ -15,6 +15,7 @@ from ..engine.program import find_pgbench
 from ..load.option import NOT_GIVEN
 from ..record import ComparisonRecord, RunRecord, sweep_through
 from ..reports import junit
+from ..run.alternating import Arm
 from ..run.pipeline import Health, run
 from ..run.preconditions import checked_before, preflight
 from ..run.result import Result
@@ -50,7 +51,7 @@ def check_ready(item: pytest.Function) -> None:
     problem = shared_connection({name: funcargs[name] for name in arguments_of(item.obj) if name in funcargs})
     if problem is not None:
         pytest.fail(problem, pytrace=False)
-    home = _home(item)
+    home = home_of(item)
     with as_test_failures():
         settings = settings_of(item)
         if has_scripts(item):
@@ -61,7 +62,7 @@ def check_ready(item: pytest.Function) -> None:
             item.stash[_HEALTH] = _checked_before(settings, home)
 
 
-def _home(item: pytest.Function) -> Home:
+def home_of(item: pytest.Function) -> Home:
     home: Any = item.funcargs[HOME]
     return home  # type: ignore[no-any-return]
 
@@ -79,8 +80,8 @@ def _checked_before(settings: Settings, home: Home) -> Health:
 def run_item(item: pytest.Function) -> None:
     """Run a marked function or class under load; raises what the test ends with."""
     state = item.config.stash[SESSION]
-    workload = _workload(item)
-    home = _home(item)
+    workload = workload_of(item)
+    home = home_of(item)
     with as_test_failures():
         settings = settings_of(item)
     item.user_properties[:] = [pair for pair in item.user_properties if not pair[0].startswith("stormdb.")]
@@ -88,6 +89,9 @@ def run_item(item: pytest.Function) -> None:
         run_unmeasured(item, state, workload, settings.plan, home)
         return
     state.start_outputs()
+    if state.other_arm is not None:
+        state.other_arm.play(Arm(item.name, workload, home.dsn))
+        return
     records = []
     for each in settings.plans:
         with as_test_failures(), screen_of(item.config) as screen:
@@ -179,7 +183,7 @@ def _missed(record: RunRecord) -> bool:
     return any(verdict.ruling == "fail" for verdict in record.verdicts)
 
 
-def _workload(item: pytest.Function) -> Workload:
+def workload_of(item: pytest.Function) -> Workload:
     function = item.stash[FUNCTION]
     if has_scripts(item):
         return _workload_of_scripts(item, scripts_of(item))

@@ -48,6 +48,7 @@ def _stormdb_home(request: pytest.FixtureRequest, stormdb_dsn: str) -> Iterator[
         pytest.fail(f"fixture stormdb_dsn: not a connection string but {type(stormdb_dsn).__name__!r}", pytrace=False)
     config = request.config
     session = config.workerinput["workerid"] if hasattr(config, "workerinput") else ""
+    session = "against" if config.stash[SESSION].other_arm is not None else session
     with as_test_failures():
         configuration_for(request.node)
         home = isolated(

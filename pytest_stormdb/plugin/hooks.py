@@ -43,7 +43,7 @@ from .packages import (
     refusal,
 )
 from .scripts import ENDING, ScriptFile, has_scripts, is_scripts, put_scripts_first, take_fixtures
-from .session import SESSION, Session
+from .session import FOLLOWING, SESSION, Session
 
 MARKS = (
     f"{MARKED}: run this function, or this class of operations, as a load test",
@@ -122,7 +122,8 @@ def _refuse_unsettled(session: pytest.Session) -> int:
         item.ihook.pytest_collectreport(report=collection_error(item, problem))
     state = session.config.stash[SESSION]
     state.most_workers = most_workers(session.items)
-    state.comparing_tests = sum(map(has_runner, session.items))
+    compared = is_workload if state.is_against else has_runner
+    state.comparing_tests = sum(map(compared, session.items))
     return len(problems)
 
 
@@ -174,8 +175,18 @@ def pytest_itemcollected(item: pytest.Item) -> None:
         item.add_marker("stormdb")
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop(session: pytest.Session) -> bool | None:
+    arm = session.config.stash[SESSION].other_arm
+    if arm is None:
+        return None
+    arm.run(session)
+    return True
+
+
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> Generator[None, object, object]:
+    item.stash[FOLLOWING] = nextitem.nodeid if nextitem is not None else None
     with item.config.stash[PACKAGES].running(item.path), item.config.stash[SESSION].environment_for(item):
         return (yield)
 
@@ -202,9 +213,15 @@ def pytest_runtest_setup(item: pytest.Item) -> Generator[None, None, None]:
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     if not is_workload(pyfuncitem):
         return None
-    from .execution import run_item
+    session = pyfuncitem.config.stash[SESSION]
+    if session.is_against and session.why_unmeasured is None:
+        from .against import compare_item
 
-    run_item(pyfuncitem)
+        compare_item(pyfuncitem)
+    else:
+        from .execution import run_item
+
+        run_item(pyfuncitem)
     return True
 
 
@@ -220,6 +237,8 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
+    if (arm := item.config.stash[SESSION].other_arm) is not None:
+        arm.note(report)
     if report.skipped and isinstance(report.longrepr, tuple) and Path(report.longrepr[0]).parent == _HERE:
         report.longrepr = (str(item.path), (item.location[1] or 0) + 1, report.longrepr[2])
     home = item.config.stash[SESSION].home

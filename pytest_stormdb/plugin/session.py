@@ -12,6 +12,7 @@ import pytest
 from ..errors import PlanError, ServerError, StormDBError
 from ..load.option import NOT_GIVEN
 from ..packages.names import folded
+from .arm import other_arm
 from .options import value_of
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from ..record import ComparisonRecord, RunRecord, SessionRecord
     from ..telemetry.exporters import Exporters
     from ..telemetry.logs import LogOutput
+    from .rival import Rival
 
 _EMBEDDED_CONNECTIONS = 600
 _SPARE_CONNECTIONS = 50
@@ -43,6 +45,8 @@ class Session:
         self.home: Home | None = None
         self.unwritten: list[str] = []
         self.most_workers = 0
+        self.other_arm = other_arm()
+        self._rival: Rival | None = None
         self.configuration = _configuration(config)
         self._embedded: EmbeddedServer | None = None
         self._embedded_dsn = ""
@@ -66,8 +70,24 @@ class Session:
             return "--pdb"
         return "--stormdb-smoke" if value_of(self.config, "smoke") else None
 
+    def rival(self, dsn: str) -> Rival:
+        """The session of the other arm, started when it is first asked for. Raises PlanError."""
+        from .rival import Rival
+
+        if self._rival is None:
+            kind, where = value_of(self.config, "against")
+            self._rival = Rival(self.config, kind, where, dsn)
+        return self._rival
+
+    @property
+    def is_against(self) -> bool:
+        """Whether workloads are compared with another arm instead of being run alone."""
+        return self.other_arm is None and value_of(self.config, "against") is not NOT_GIVEN
+
     def target_dsn(self) -> str:
         """The target's connection string; the embedded server starts when it is first asked for."""
+        if self.other_arm is not None:
+            return self.other_arm.dsn
         from ..database.target import choose, joined
 
         database = self.configuration.database if self.configuration is not None else None
@@ -102,6 +122,8 @@ class Session:
 
     def close(self) -> None:
         """Stop the embedded server, and close the outputs."""
+        if self._rival is not None:
+            self._rival.close()
         for output in (self._exporters, self._logs):
             if output is not None:
                 output.close()
@@ -201,6 +223,8 @@ def _check(found: Configuration) -> None:
 
 
 SESSION = pytest.StashKey[Session]()
+FOLLOWING = pytest.StashKey[str | None]()
+"""The name of the test that comes after a test."""
 
 
 @contextmanager

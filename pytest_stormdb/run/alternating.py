@@ -54,13 +54,21 @@ class Epoch:
     exit_reason: str | None = None
 
 
-def block_ns_of(arms: Sequence[Arm], plan: LoadPlan, metric: str, seed: int) -> tuple[int, Epoch]:
+Play = Callable[[Alternation], Epoch]
+"""Plays one epoch of both arms, wherever they are."""
+
+
+def block_ns_of(play: Play, metric: str, seed: int, shortest_ns: int = 0) -> tuple[int, Epoch]:
     """How long the blocks have to be for this metric, from a trial of both arms, which comes back too."""
-    shortest_ns = max(_PILOT_NS if arm.workload.pgbench is None else shortest_block_ns(plan.workers) for arm in arms)
-    trial = run_epoch(arms, plan, Alternation(shortest_ns, _PILOT_PAIRS, seed, epoch=-1))
+    trial = play(Alternation(max(_PILOT_NS, shortest_ns), _PILOT_PAIRS, seed, epoch=-1))
     total = min(trial.totals, key=lambda figures: figures.count)
     slowest_s = max((figures.response.percentile(99) for figures in trial.totals if figures.count), default=0.0)
     return max(shortest_ns, block_ns_for(total.throughput_per_s, slowest_s, quantile_of(metric))), trial
+
+
+def shortest_ns_of(arms: Sequence[Arm], plan: LoadPlan) -> int:
+    """How short blocks may be: pgbench needs its time to begin and to end."""
+    return max(0 if arm.workload.pgbench is None else shortest_block_ns(plan.workers) for arm in arms)
 
 
 def run_epoch(arms: Sequence[Arm], plan: LoadPlan, alternation: Alternation) -> Epoch:
@@ -68,30 +76,38 @@ def run_epoch(arms: Sequence[Arm], plan: LoadPlan, alternation: Alternation) -> 
 
     From epoch to epoch the arms change places in the order of launching and connecting.
     """
-    plan = dataclasses.replace(plan, duration_ns=alternation.duration_ns, iterations=None, warmup_ns=0, stages=())
-    names = [f"stormdb {secrets.token_hex(4)}" for _ in arms]
+    plan = plan_of_epoch(plan, alternation)
+    names = [session_name() for _ in arms]
     watch = NoiseWatch(ServerProcesses([(arm.dsn, name) for arm, name in zip(arms, names, strict=True)]))
-    jobs = [
-        Job(
-            arm.workload,
-            plan,
-            with_parameters(arm.dsn, application_name=name),
-            name,
-            alternation=alternation,
-            arm=number,
-        )
-        for number, (arm, name) in enumerate(zip(arms, names, strict=True))
-    ]
+    jobs = [job_of(arm, plan, alternation, number, names[number]) for number, arm in enumerate(arms)]
     if alternation.epoch % 2:
         jobs.reverse()
     launchers = LaunchersTogether([launcher_of(job) for job in jobs])
-    collected = Supervisor(launchers, plan, _beside(watch)).run()
-    return _epoch(collected, plan, alternation, watch.noise)
+    collected = Supervisor(launchers, plan, beside(watch)).run()
+    return epoch_of([collected], plan, alternation, watch.noise)
 
 
-def _beside(watch: NoiseWatch) -> Callable[[Steering], contextlib.AbstractContextManager[Look]]:
+def plan_of_epoch(plan: LoadPlan, alternation: Alternation) -> LoadPlan:
+    """The load of one arm in one epoch."""
+    return dataclasses.replace(plan, duration_ns=alternation.duration_ns, iterations=None, warmup_ns=0, stages=())
+
+
+def session_name() -> str:
+    """A name for the sessions of one arm in one epoch."""
+    return f"stormdb {secrets.token_hex(4)}"
+
+
+def job_of(arm: Arm, plan: LoadPlan, alternation: Alternation, number: int, name: str) -> Job:
+    """What the workers of an arm work on."""
+    dsn = with_parameters(arm.dsn, application_name=name)
+    return Job(arm.workload, plan, dsn, name, alternation=alternation, arm=number)
+
+
+def beside(watch: NoiseWatch) -> Callable[[Steering], contextlib.AbstractContextManager[Look]]:
+    """What goes on beside an epoch: a look at who disturbs it."""
+
     @contextlib.contextmanager
-    def beside(run: Steering) -> Iterator[Look]:
+    def looking(run: Steering) -> Iterator[Look]:
         with watch.during() as look_around:
 
             def tick(progress: Progress) -> None:
@@ -99,7 +115,26 @@ def _beside(watch: NoiseWatch) -> Callable[[Steering], contextlib.AbstractContex
 
             yield tick
 
-    return beside
+    return looking
+
+
+def epoch_of(parts: Sequence[Collected], plan: LoadPlan, alternation: Alternation, noise: Noise) -> Epoch:
+    """The epoch that was collected, in one process or in two: the first's clock is that of the noise."""
+    whole, collected = Collected(), parts[0]
+    for part in parts:
+        whole.whole.merge(part.whole)
+        whole.usage += part.usage
+        whole.broken += part.broken
+        whole.lost += part.lost
+        for block, snapshot in part.intervals.items():
+            whole.intervals.setdefault(block, Snapshot()).merge(snapshot)
+    whole.measured_from_ns = collected.measured_from_ns
+    whole.elapsed_ns = min(part.elapsed_ns for part in parts)
+    for part in reversed(parts):
+        whole.first_failure = part.first_failure or whole.first_failure
+        whole.interruption = part.interruption or whole.interruption
+        whole.signal = part.signal or whole.signal
+    return _epoch(whole, plan, alternation, noise)
 
 
 def _epoch(collected: Collected, plan: LoadPlan, alternation: Alternation, noise: Noise) -> Epoch:
@@ -110,7 +145,7 @@ def _epoch(collected: Collected, plan: LoadPlan, alternation: Alternation, noise
     return Epoch(
         pairs=tuple(_pairs(collected, plan, alternation, noise)),
         totals=(totals[0], totals[1]),
-        trouble=_trouble(plan, statistics, collected),
+        trouble=_trouble(plan, statistics, collected, noise),
         broken=tuple(dict.fromkeys(lost)),
         explanation=explanation(collected),
         signal=collected.signal,
@@ -120,9 +155,9 @@ def _epoch(collected: Collected, plan: LoadPlan, alternation: Alternation, noise
     )
 
 
-def _trouble(plan: LoadPlan, statistics: RunStatistics, collected: Collected) -> tuple[str, ...]:
+def _trouble(plan: LoadPlan, statistics: RunStatistics, collected: Collected, noise: Noise) -> tuple[str, ...]:
     """What makes slow numbers the generator's own doing; stolen time is the noise's matter here."""
-    return assess_generator(plan, statistics, collected.usage, stolen=0.0, dropped=0).reasons
+    return assess_generator(plan, statistics, collected.usage, stolen=0.0, dropped=0, taken=noise.taken).reasons
 
 
 def _total(collected: Collected, plan: LoadPlan, alternation: Alternation, arm: int) -> OperationStatistics:

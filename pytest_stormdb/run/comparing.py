@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from ..load.alternation import Alternation
 from ..load.plan import LoadPlan
@@ -14,27 +13,30 @@ from ..record import ComparisonRecord
 from ..telemetry.logs import context
 from ..verdict.betting import fewest_pairs
 from ..verdict.comparison import FEWEST_EPOCHS, Claim, Comparison, compared
-from .alternating import Arm, Epoch, block_ns_of, run_epoch
+from .alternating import Epoch, Play, block_ns_of
 
 _log = logging.getLogger("stormdb")
 
 _EPOCHS = 10
 
-Places = Callable[[int], contextlib.AbstractContextManager[Sequence[Arm]]]
-"""The arms of an epoch, with what they need on the server, which is made and cleared away around it."""
-
 
 def compare(
-    nodeid: str, places: Places, plan: LoadPlan, claim: Claim, *, budget_s: float, seed: int
+    nodeid: str,
+    names: tuple[str, str],
+    play: Play,
+    plan: LoadPlan,
+    claim: Claim,
+    *,
+    budget_s: float,
+    seed: int,
+    shortest_ns: int = 0,
 ) -> ComparisonRecord:
     """Compare two arms. It ends when the claim is decided, when something broke, or when the budget is spent; three
     epochs are played in any case. ``seed`` is that of the coins, the plan's that of the workloads' draws."""
     began_s = time.monotonic()
     epochs: list[Epoch] = []
-    with places(0) as arms:
-        names = (arms[0].name, arms[1].name)
-        _log.info("comparison of %s and %s started", *names, extra=context(nodeid))
-        block_ns, trial = block_ns_of(arms, plan, claim.metric, seed)
+    _log.info("comparison of %s and %s started", *names, extra=context(nodeid))
+    block_ns, trial = block_ns_of(play, claim.metric, seed, shortest_ns)
     if _is_over(trial):
         epochs.append(trial)
     pairs = pairs_of(block_ns, budget_s, claim.alpha)
@@ -43,8 +45,7 @@ def compare(
         is_late = time.monotonic() - began_s + alternation.duration_ns / 1e9 > budget_s
         if len(epochs) >= FEWEST_EPOCHS and (is_late or _comparison(claim, epochs).verdict != "inconclusive"):
             break
-        with places(len(epochs)) as arms:
-            epochs.append(run_epoch(arms, plan, alternation))
+        epochs.append(play(alternation))
     record = ComparisonRecord(
         nodeid=nodeid,
         plan=plan,

@@ -100,7 +100,8 @@ def run(
     lasting = [check for check in checks if not check.advisory]
     results = (*checked, *monitor.results, *run_checks(lasting, home.admin_dsn, "after"))
     statistics = statistics_of_run(collected, plan)
-    validity = assess_generator(plan, statistics, collected.usage, stolen=stolen, dropped=collected.dropped)
+    taken, dropped = watch.noise.taken, collected.dropped
+    validity = assess_generator(plan, statistics, collected.usage, stolen=stolen, dropped=dropped, taken=taken)
     activity = activity_of_run(observer.result(), collected, statistics)
     evidence = Evidence(statistics, collected.dropped, validity, watch.noise, collected.measured_from_ns, activity)
     verdicts = judge(thresholds, evidence)

@@ -16,16 +16,21 @@ _WIDEST = 40.0
 _HALVINGS = 60
 
 
-def log_evidence(differences: Sequence[float]) -> float:
-    """The logarithm of the stake after all of these differences, begun with 1 and spread evenly over eight bets."""
-    return _mixed([sum(math.log1p(c * math.tanh(k * x)) for x in differences) for k, c in _GRID])
+def log_evidence(*readings: Sequence[float]) -> float:
+    """The logarithm of the stake after all of these differences, begun with 1 and spread evenly over eight bets.
+
+    Several readings of the same differences, each positive where the first is, share the stake.
+    """
+    return _mixed([sum(math.log1p(c * math.tanh(k * x)) for x in xs) for xs in readings for k, c in _GRID])
 
 
-def peak_log_evidence(differences: Sequence[float]) -> float:
+def peak_log_evidence(*readings: Sequence[float]) -> float:
     """The highest that ``log_evidence`` has been on the way: what may be compared with ``ln(1 / alpha)``."""
-    logs, peak = [0.0] * len(_GRID), 0.0
-    for x in differences:
-        logs = [log + math.log1p(c * math.tanh(k * x)) for log, (k, c) in zip(logs, _GRID, strict=True)]
+    bets = [(k, c) for _ in readings for k, c in _GRID]
+    logs, peak = [0.0] * len(bets), 0.0
+    for xs in zip(*readings, strict=True):
+        each = [x for x in xs for _ in _GRID]
+        logs = [log + math.log1p(c * math.tanh(k * x)) for log, x, (k, c) in zip(logs, each, bets, strict=True)]
         peak = max(peak, _mixed(logs))
     return peak
 
@@ -43,20 +48,27 @@ def _mixed(logs: Sequence[float]) -> float:
     return top + math.log(math.fsum(math.exp(log - top) for log in logs) / len(logs))
 
 
+def weighted(differences: Sequence[float], weights: Sequence[float]) -> tuple[Sequence[float], ...]:
+    """The readings of differences of which some are worth less than others: as they are, and by their weights."""
+    if all(weight == 1.0 for weight in weights):
+        return (differences,)
+    return differences, [x * weight for x, weight in zip(differences, weights, strict=True)]
+
+
 def confidence_sequence(
     differences: Sequence[float], alpha: float, weights: Sequence[float] | None = None
 ) -> tuple[float, float]:
     """Bounds of the effect that hold at every look together with probability ``1 - alpha``; infinite at first.
 
-    ``weights`` multiply what is left of each difference when the effect is taken off: less than 1 for a pair that is
-    known, from outside of it, to be worth less.
+    ``weights`` are less than 1 for pairs that are known, from outside of them, to be worth less.
     """
     proof = math.log(2 / alpha)
     weights = weights or [1.0] * len(differences)
-    pairs = list(zip(differences, weights, strict=True))
-    low = _last(lambda effect: log_evidence([(x - effect) * weight for x, weight in pairs]) >= proof)
-    high = _last(lambda effect: log_evidence([(-x - effect) * weight for x, weight in pairs]) >= proof)
-    return low, -high
+
+    def exceeds(effect: float, sign: int) -> bool:
+        return log_evidence(*weighted([sign * x - effect for x in differences], weights)) >= proof
+
+    return _last(lambda effect: exceeds(effect, 1)), -_last(lambda effect: exceeds(effect, -1))
 
 
 def _last(is_proven: Callable[[float], bool]) -> float:

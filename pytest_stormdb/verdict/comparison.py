@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 
 from ..errors import PlanError
 from ..measurement.stats import LATENCY, OperationStatistics
-from .betting import confidence_sequence, peak_log_evidence, trimmed_mean
+from .betting import confidence_sequence, peak_log_evidence, trimmed_mean, weighted
 
 Answer = Literal["slower", "not slower", "faster", "not faster", "inconclusive"]
 
@@ -18,7 +18,7 @@ SESSION_ALPHA = 0.01
 """How often a session may be wrong, in all of its comparisons together."""
 FEWEST_EPOCHS = 3
 _TELLING_PAIRS = 4
-_DISTURBED = 0.1
+_DISTURBED = 0.03
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ class Pair(NamedTuple):
 
     @property
     def weight(self) -> float:
-        """Disturbed pairs are believed a tenth: who disturbs a pair does not know the coin that chose its order."""
+        """Disturbed pairs are believed a thirtieth by half of the stake: who disturbs one does not know its coin."""
         return 1.0 if self.is_clean else _DISTURBED
 
 
@@ -116,8 +116,9 @@ class Comparison:
         return "inconclusive"
 
     def _is_proven(self, sign: int) -> bool:
-        beyond = [sign * (pair.difference - self.claim.limit) * pair.weight for pair in self.pairs]
-        return peak_log_evidence(beyond) >= math.log(1 / self.claim.alpha)
+        beyond = [sign * (pair.difference - self.claim.limit) for pair in self.pairs]
+        readings = weighted(beyond, [pair.weight for pair in self.pairs])
+        return peak_log_evidence(*readings) >= math.log(1 / self.claim.alpha)
 
     def _agree(self, sign: int) -> bool:
         """Whether every epoch has the sign; those that were disturbed have no say where enough others have one."""

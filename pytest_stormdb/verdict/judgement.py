@@ -28,7 +28,9 @@ BEYOND = 10
 """A percentile needs so many samples beyond it to be judged."""
 
 _FAR = 10.0
-"""No neighbour makes nine of ten calls so many times slower than the limit that the database alone would meet."""
+"""No neighbour makes nine of ten calls so many times slower than a limit that the database alone would meet: divided by
+what the neighbours left of the machine, where they are seen."""
+_LEAST_LEFT = 0.01
 _FASTEST = 10.0
 _FLOOR = 0.25
 _COLD = 1.05
@@ -167,7 +169,7 @@ def _doubt(threshold: Threshold, evidence: Evidence) -> str:
     is_bound = threshold.is_upper if threshold.kind == "latency" else threshold.is_lower
     if threshold.kind not in ("latency", "throughput") or not is_bound:
         return ""
-    if _is_far(threshold, evidence.figures(threshold)):
+    if _is_far(threshold, evidence.figures(threshold), _FAR / max(_LEAST_LEFT, 1 - evidence.noise.taken)):
         return ""
     blocks = evidence.statistics.blocks
     clean = [block for block in blocks if not evidence.disturbances(block)]
@@ -186,11 +188,11 @@ def _chance(threshold: Threshold, figures: OperationStatistics) -> str:
     return f"{failed}, which happens by chance at {format_ratio(threshold.limit)}; a longer run decides it"
 
 
-def _is_far(threshold: Threshold, figures: OperationStatistics) -> bool:
+def _is_far(threshold: Threshold, figures: OperationStatistics, factor: float) -> bool:
     """Whether the limit is missed by so much that no noise explains it."""
     if threshold.kind == "throughput":
-        return figures.throughput_per_s * _FAR < threshold.limit
-    return _distribution(figures, threshold).percentile(_FASTEST) > _FAR * threshold.limit
+        return figures.throughput_per_s * factor < threshold.limit
+    return _distribution(figures, threshold).percentile(_FASTEST) > factor * threshold.limit
 
 
 def _warmed_up(blocks: Sequence[Block], threshold: Threshold) -> Sequence[Block]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from ..load.plan import LoadPlan
 from ..measurement.machine import cpus
+from ..measurement.noise import FOREIGN
 from ..measurement.stats import RunStatistics
 from ..measurement.usage import GroupUsage
 from ..units import format_duration, format_rate, format_ratio
@@ -59,11 +60,26 @@ class Validity:
 
 
 def assess_generator(
-    plan: LoadPlan, statistics: RunStatistics, groups: Sequence[GroupUsage], *, stolen: float, dropped: int
+    plan: LoadPlan,
+    statistics: RunStatistics,
+    groups: Sequence[GroupUsage],
+    *,
+    stolen: float,
+    dropped: int,
+    taken: float = 0.0,
 ) -> Validity:
-    """All findings about the generator, and which of them make slow numbers its own doing rather than the server's."""
+    """All findings about the generator, and which of them make slow numbers its own doing rather than the server's.
+
+    ``stolen`` and ``taken`` are the shares of this machine that other machines and other processes had.
+    """
     findings: list[str] = []
-    reasons = [*_busy(statistics, groups), *_stalled(groups), *_late(groups), *_held_up(groups), *_stolen(stolen)]
+    reasons = [
+        *_busy(statistics, groups),
+        *_stalled(groups, taken),
+        *_late(groups),
+        *_held_up(groups),
+        *_stolen(stolen),
+    ]
     findings += reasons
     findings += _rate_missed(plan, statistics, dropped)
     findings += _paused(statistics, groups)
@@ -127,10 +143,13 @@ def _paused(statistics: RunStatistics, groups: Sequence[GroupUsage]) -> list[str
     return [f"workers started {format_duration(pause_s)} (mean) after they could have: their process was held up"]
 
 
-def _stalled(groups: Sequence[GroupUsage]) -> list[str]:
-    """Something of the workload's own held the interpreter lock of a process, and with it its workers."""
+def _stalled(groups: Sequence[GroupUsage], taken: float) -> list[str]:
+    """Something of the workload's own held the interpreter lock of a process, and with it its workers.
+
+    Beside processes of others, who holds the lock may wait for a CPU: nothing is said then.
+    """
     worst = max(groups, key=lambda group: group.stalled_ns / group.wall_ns if group.wall_ns else 0.0, default=None)
-    if worst is None or worst.stalled_ns <= _STALLED * worst.wall_ns:
+    if taken > FOREIGN or worst is None or worst.stalled_ns <= _STALLED * worst.wall_ns:
         return []
     share = format_ratio(min(1.0, worst.stalled_ns / worst.wall_ns))
     longest = format_duration(worst.stall_max_ns / 1e9)

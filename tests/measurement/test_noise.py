@@ -151,9 +151,9 @@ def test_the_worst_is_named_first() -> None:
 
 
 def test_descendants_are_found_in_any_order() -> None:
-    """Children of children count; a process whose parent is gone does not."""
-    rows = [(5, 4), (4, 3), (3, 1), (9, 8)]
-    assert descendants({pid: Process(pid, parent, "", 0) for pid, parent in rows}, 3) == {3, 4, 5}
+    """Children of children count, but for a server that we started; a process whose parent is gone does not."""
+    rows = [(5, 4, ""), (4, 3, ""), (3, 1, ""), (9, 8, ""), (6, 3, "postgres"), (7, 6, "postgres")]
+    assert descendants({pid: Process(pid, parent, name, 0) for pid, parent, name in rows}, 3) == {3, 4, 5}
 
 
 @pytest.mark.skipif(noise.machine() is None, reason="needs /proc")

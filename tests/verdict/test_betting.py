@@ -15,6 +15,7 @@ from pytest_stormdb.verdict.betting import (
     log_evidence,
     peak_log_evidence,
     trimmed_mean,
+    weighted,
 )
 
 PAIRS = [0.20, 0.25, 0.15, 0.22, 0.18, 0.30, 0.21, 0.19, 0.24, 0.17]
@@ -72,6 +73,17 @@ def test_flipping_signs_hardly_ever_wins(differences: list[float], alpha: float)
 def test_a_larger_limit_is_harder_to_exceed(differences: list[float], more: float) -> None:
     """Taking more off every difference never adds to the stake."""
     assert log_evidence([x - more for x in differences]) <= log_evidence(differences) + 1e-9
+
+
+def test_readings_share_the_stake() -> None:
+    """Wild pairs that are known to be disturbed cost half of the stake, and no more; alone, they decide as before."""
+    clean, wild = [0.3] * 10, [2.0, -2.0, 1.5, -1.5, 2.5, -2.5]
+    weights = [1.0] * 10 + [0.03] * 6
+    alone = log_evidence(clean)
+    assert log_evidence(clean + wild) < alone - 3
+    assert log_evidence(*weighted(clean + wild, weights)) > alone - 3
+    assert peak_log_evidence(*weighted([0.3] * 12, [0.03] * 12)) > peak_log_evidence([0.3] * 12) - math.log(2) - 1e-9
+    assert weighted(clean, [1.0] * 10) == (clean,)
 
 
 @given(st.lists(st.floats(-1, 1), min_size=1, max_size=20))

@@ -37,7 +37,7 @@ def test_a_held_lock_is_a_stall_and_a_sleep_is_none() -> None:
 
 
 def test_a_stalled_client_never_fails_the_database(dsn: str) -> None:
-    """A thread of the workload that holds the lock for 50 ms again and again makes calls slow: invalid, not failed."""
+    """A thread that holds the lock for 50 ms again and again makes calls slow: invalid, or beside others undecided."""
 
     def stalls(worker: Any) -> None:
         if worker.iteration == 0:
@@ -50,8 +50,9 @@ def test_a_stalled_client_never_fails_the_database(dsn: str) -> None:
             time.sleep(0.02)
 
     record = load(stalls, dsn, thresholds=[Threshold.parse("mean < 100us")], workers=2, duration="2s")
-    assert record.outcome == "invalid"
-    assert "its interpreter lock was held" in record.reasons[0]
+    assert record.outcome in ("invalid", "inconclusive")
+    if record.noise.taken < 0.1:
+        assert "its interpreter lock was held" in record.reasons[0]
 
 
 def test_a_client_that_computes_never_fails_the_database(dsn: str) -> None:
