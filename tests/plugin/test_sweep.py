@@ -54,9 +54,9 @@ def test_few_points_claim_no_law(suite: Suite) -> None:
 def test_a_threshold_missed_in_a_sweep_says_where(suite: Suite) -> None:
     """The first line of the failure names the worker count at which the threshold was missed."""
     suite.write(SLEEPER)
-    result = suite.run("--stormdb-sweep=1,2", "--stormdb-iterations=5", "--stormdb-slo", "p50 < 100us")
+    result = suite.run("--stormdb-sweep=1,2", "--stormdb-iterations=25", "--stormdb-slo", "p50 < 100us")
     result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["at 1 workers: p50 * ms is not < 100 us: certain (*1 worker, 5 operations)"])
+    result.stdout.fnmatch_lines(["at 1 workers: p50 * ms is not < 100 us: certain (*1 worker, 25 operations)"])
 
 
 def test_a_sweep_over_stages_of_workers_is_refused(suite: Suite) -> None:

@@ -183,7 +183,7 @@ def test_a_threshold_of_a_method_is_for_its_operation(suite: Suite) -> None:
     suite.write("""
         import pytest
 
-        @pytest.mark.stormdb(iterations=40)
+        @pytest.mark.stormdb(iterations=120)
         @pytest.mark.stormdb_slo("errors == 0%")
         class TestShop:
             @pytest.mark.stormdb_operation(weight=1)
