@@ -17,6 +17,7 @@ import sys
 from typing import NamedTuple
 
 from pytest_stormdb.database.handover import guarded, handed_over
+from pytest_stormdb.database.isolation import Home
 from pytest_stormdb.embedded.server import EmbeddedServer
 from pytest_stormdb.engine.command import what_to_run
 from pytest_stormdb.engine.program import find_pgbench
@@ -59,7 +60,7 @@ def by_us(description: Pgbench, dsn: str, seconds: float) -> Run:
     )
     plan = make_plan(("", {"workers": CLIENTS, "duration": seconds, "seed": 1}))
     before = _children_s()
-    record = run(workload, plan, dsn, embedded=True)
+    record = run(workload, plan, Home.at(dsn), embedded=True)
     total = record.statistics.total
     assert record.outcome == "passed", record.reasons
     return Run(total.throughput_per_s, (_children_s() - before) * 1e6 / total.count)
