@@ -72,12 +72,13 @@ class Suite:
         plugins: tuple[str, ...] = ("stormdb",),
         stdin: bytes | None = None,
         warnings: str = "error",
+        limit_s: float = LIMIT_S,
     ) -> pytest.RunResult:
         """Run pytest with these plugins; no other is loaded, which saves half a second. Warnings are errors."""
         loaded = [word for name in plugins for word in ("-p", name)]
         command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-W", warnings, *loaded, *options]
         given: Any = subprocess.DEVNULL if stdin is None else stdin
-        return self._pytester.run(*command, timeout=LIMIT_S, stdin=given)
+        return self._pytester.run(*command, timeout=limit_s, stdin=given)
 
     def runs(self, name: str = "runs.json") -> list[dict[str, Any]]:
         """The runs of the JSON report."""

@@ -375,6 +375,11 @@ class TestPlain:
     assert operations(parse(module)) == ["test_bare", "test_async", "read", "write", "test_one", "test_two"]
     module.write_text("import pytest\npytestmark = [pytest.mark.x, pytest.mark.stormdb()]\ndef test_a(worker): pass\n")
     assert operations(parse(module)) == ["test_a"]
+    module.write_text(
+        "from pytest_stormdb import pgbench\ntest_a = pgbench('a.sql')\ntest_b = other('a.sql')\n"
+        "test_c = pytest.mark.x(pytest.mark.stormdb(workers=4)(pytest_stormdb.pgbench(builtin='tpcb-like')))\n"
+    )
+    assert operations(parse(module)) == ["test_a", "test_c"]
 
 
 def test_the_model_is_read_from_the_source(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from .threads import ThreadUsage, threads_of
 
 _LOOK_S = 0.05
 """How often pgbench is looked after: at 100,000 transactions a second, an eighth of its pipes fills in between."""
-_TELL_NS = 1_000_000_000
+_TELL_NS = 500_000_000
 _GRACE_NS = 1_000_000_000
 """Beyond the timeout of a statement, how long pgbench may take to end."""
 _SHARE = 0.01
@@ -50,7 +50,7 @@ class Ending:
 
 
 Emit = Callable[[dict[int, Snapshot]], None]
-"""Given what was counted since the last time, by block; about once a second, also where that is nothing."""
+"""Given what was counted since the last time, by block; about twice a second, also where that is nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from ..errors import PlanError
+
 if TYPE_CHECKING:
+    from ..database.isolation import Home
     from ..workload.contract import Operation
     from ..workload.pgbench import Pgbench
 
@@ -62,10 +65,11 @@ def operations_of(description: Pgbench) -> tuple[Operation, ...]:
     return tuple(Operation(each.name, script, (), each.weight) for each in description.scripts)
 
 
-def prepared(node: pytest.Item, function: object, dsn: str, parameters: Mapping[str, Any]) -> Pgbench:
+def prepared(node: pytest.Item, function: object, home: Home, parameters: Mapping[str, Any]) -> Pgbench:
     """What a function describes, as it is run for a node: scripts found, variables given, tables made.
 
     Values of ``parametrize`` are stronger than the description's own, and parameters of the run stronger than those.
+    Raises PlanError where tables are to be made and nothing may be.
     """
     from ..engine.errands import make_tables
     from ..workload.pgbench import described
@@ -76,10 +80,13 @@ def prepared(node: pytest.Item, function: object, dsn: str, parameters: Mapping[
     description = description.beside(node.path.parent).given(chosen, f"parametrize of {node.name}")
     description = description.given(parameters, "parameters")
     if description.initialize is not None:
+        if home.isolation == "none":
+            what = "pgbench --initialize drops and makes tables, and isolation='none' does neither"
+            raise PlanError(f"{what}; give initialize=False")
         module = node.getparent(pytest.Module)
         wanted = description.scale, description.initialize
         if module is None or module.stash.get(_TABLES, None) != wanted:
-            make_tables(description, dsn)
+            make_tables(description, home.dsn)
         if module is not None:
             module.stash[_TABLES] = wanted
     return description

@@ -61,8 +61,9 @@ class Interim:
         yield tick
 
     def _go_on(self, progress: Progress, extend: Callable[[int], None]) -> None:
-        """Measure for another second, if a threshold is undecided and the time is not over."""
-        if not any(verdict.ruling == "inconclusive" for verdict in self._verdicts(self._thresholds, progress)):
+        """Measure for another second, if a threshold is undecided, or nothing was told yet, and time is left."""
+        verdicts = self._verdicts(self._thresholds, progress)
+        if verdicts and not any(verdict.ruling == "inconclusive" for verdict in verdicts):
             self._longest_ns = 0
             return
         self._end_ns = min(self._longest_ns, self._end_ns + _STEP_NS)

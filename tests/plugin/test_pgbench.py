@@ -104,6 +104,27 @@ def test_a_builtin_has_its_tables(suite: Suite, database: psycopg.Connection[Any
     assert database.execute("SELECT to_regclass('pgbench_history')").fetchone() == (None,)
 
 
+def test_nothing_is_made_where_nothing_may_be(suite: Suite, database: psycopg.Connection[Any]) -> None:
+    """pgbench -i drops tables first: with isolation "none" they may be anybody's, and it is refused."""
+    database.execute("CREATE TABLE pgbench_branches AS SELECT 1 AS precious")
+    try:
+        (suite.path / "own.sql").write_text("SELECT precious FROM pgbench_branches;\n")
+        suite.write("""
+            import pytest
+            from pytest_stormdb import pgbench
+
+            pytestmark = pytest.mark.stormdb(isolation="none", iterations=3)
+            test_tpcb = pgbench(builtin="tpcb-like")
+            test_own = pgbench("own.sql")
+            """)
+        result = suite.run()
+        result.assert_outcomes(errors=1, passed=1)
+        result.stdout.fnmatch_lines(["*isolation='none' does neither; give initialize=False*"])
+        assert database.execute("SELECT precious FROM pgbench_branches").fetchone() == (1,)
+    finally:
+        database.execute("DROP TABLE pgbench_branches")
+
+
 def test_parametrize_and_parameters_become_variables(bank: Suite) -> None:
     """A parametrized name is a variable, or the scale; a parameter of the run is stronger than both."""
     bank.write("""
@@ -384,3 +405,34 @@ def test_the_order_of_tests_is_that_of_the_module(bank: Suite) -> None:
     lines = bank.run("--collect-only", "-q").outlines
     assert [line for line in lines if "::" in line] == [f"test_it.py::test_{n}" for n in ("first", "second", "third")]
     assert Path(bank.path, "two.sql").exists()
+
+
+@pytest.mark.slow
+def test_two_scripts_are_compared(suite: Suite) -> None:
+    """stormdb.compare takes scripts: a pgbench in each block, blocks long enough for its start, arms named by files."""
+    (suite.path / "quick.sql").write_text("SELECT pg_sleep(0.002);\n")
+    (suite.path / "slow.sql").write_text("SELECT pg_sleep(0.006);\n")
+    suite.write("""
+        from pytest_stormdb import pgbench
+
+        def test_it(stormdb):
+            compared = stormdb.compare(
+                pgbench("quick.sql"), pgbench("slow.sql"), metric="p50", margin=0.10, budget="30s", workers=2
+            )
+            assert compared.verdict == "slower"
+            assert 1.5 < compared.ratio() < 6
+            assert compared.record["arms"] == ["quick", "slow"]
+            assert compared.record["block_s"] == 2.0
+            assert compared.epochs >= 3
+        """)
+    suite.run(limit_s=240).assert_outcomes(passed=1)
+
+
+def test_an_undecided_run_goes_on(suite: Suite) -> None:
+    """With --stormdb-until-decided, pgbench goes on until there are calls enough for a percentile."""
+    (suite.path / "it.pgbench.sql").write_text("SELECT pg_sleep(0.001);\n")
+    options = ("--stormdb-duration=1s", "--stormdb-workers=1", "--stormdb-slo=p99 < 1m", "--stormdb-json=runs.json")
+    suite.run("--stormdb-until-decided=30s", *options).assert_outcomes(passed=1)
+    (run,) = suite.runs()
+    assert run["totals"]["operations"] >= 1000
+    assert run["elapsed_s"] > 1.5
