@@ -51,8 +51,8 @@ ROOMS = {
     ),
     "cli": "",
     "plugin": (
-        "options packages files outputs screen arm rival session scripts reporting sharing collection workloads settings"
-        " doubts execution comparison against fixtures hooks"
+        "options packages files outputs screen arm rival session scripts reporting sharing collection workloads"
+        " settings doubts execution comparison against fixtures hooks"
     ),
 }
 """The map of the project, the lowest first: rooms, and within each room its modules.
