@@ -26,8 +26,8 @@ ROOMS = {
     "configuration": "yaml_nodes fields parameters file",
     "database": (
         "names url connect target steady pooler claim sessions own_database own_schema server results pipelining"
-        " statement costs readiness async_statement cursor_cost copying connection cancelling isolation processes health"
-        " counters tables tuning statements waits activity pulse observer explain recording handover"
+        " statement costs readiness async_statement cursor_cost copying connection cancelling isolation processes"
+        " health counters tables tuning statements waits activity pulse observer explain recording handover"
     ),
     "packages": (
         "names dependencies metadata checksums signatures discovery admission importer static_analysis scaffold"
