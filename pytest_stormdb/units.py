@@ -12,9 +12,9 @@ _S_PER_RATE_UNIT = {"s": 1.0, "m": 60.0, "h": 3600.0}
 _YEAR_S = 365 * 24 * 3600
 _MOST_PER_S = 10**9
 _NUMBER = r"(\d+(?:\.\d*)?|\.\d+)"
-_DURATION = re.compile(rf"{_NUMBER}\s*(ns|us|µs|ms|s|m|h)")
-_RATE = re.compile(rf"{_NUMBER}\s*/\s*(s|m|h)")
-_RATIO = re.compile(rf"{_NUMBER}\s*(%?)")
+_DURATION = rf"{_NUMBER}\s*(ns|us|µs|ms|s|m|h)"  # compiled at their first use: every suite imports this module
+_RATE = rf"{_NUMBER}\s*/\s*(s|m|h)"
+_RATIO = rf"{_NUMBER}\s*(%?)"
 
 
 def parse_duration_ns(value: object, what: str = "duration") -> int:
@@ -29,7 +29,7 @@ def parse_duration_ns(value: object, what: str = "duration") -> int:
             raise PlanError(f"{what}: {value!r} is not a duration of zero or more seconds")
     elif isinstance(value, str) and value.strip() == "0":
         return 0
-    elif isinstance(value, str) and (match := _DURATION.fullmatch(value.strip())):
+    elif isinstance(value, str) and (match := re.fullmatch(_DURATION, value.strip())):
         amount, unit_ns = float(match[1]), _NS_PER_UNIT[match[2]]
     else:
         raise PlanError(f"{what}: {value!r} is not a duration; write it as '500ms', '30s', '5m' or '1h'")
@@ -42,7 +42,7 @@ def parse_rate_per_s(value: object, what: str = "rate") -> float:
     """``"1000/s"``, ``"60/m"`` (or a number, per second) as a rate per second. Raises PlanError otherwise."""
     if isinstance(value, int | float) and not isinstance(value, bool):
         rate: float = value
-    elif isinstance(value, str) and (match := _RATE.fullmatch(value.strip())):
+    elif isinstance(value, str) and (match := re.fullmatch(_RATE, value.strip())):
         rate = float(match[1]) / _S_PER_RATE_UNIT[match[2]]
     else:
         raise PlanError(f"{what}: {value!r} is not a rate; write it as '1000/s' or '60/m'")
@@ -55,7 +55,7 @@ def parse_rate_per_s(value: object, what: str = "rate") -> float:
 
 def parse_ratio(value: str, what: str = "ratio") -> float:
     """``"0.1%"`` or ``"0.001"`` as a fraction of one. Raises PlanError otherwise."""
-    match = _RATIO.fullmatch(value.strip())
+    match = re.fullmatch(_RATIO, value.strip())
     if match is None:
         raise PlanError(f"{what}: {value!r} is not a ratio; write it as '0.1%' or '0.001'")
     return float(match[1]) / (100 if match[2] else 1)

@@ -26,15 +26,15 @@ ROOMS = {
     "configuration": "yaml_nodes fields parameters file",
     "database": (
         "names url connect target steady pooler claim sessions own_database own_schema server results pipelining"
-        " statement costs readiness async_statement copying connection cancelling isolation processes health counters"
-        " tables tuning statements waits activity pulse observer explain recording handover"
+        " statement costs readiness async_statement cursor_cost copying connection cancelling isolation processes"
+        " health counters tables tuning statements waits activity pulse observer explain recording handover"
     ),
     "packages": (
         "names dependencies metadata checksums signatures discovery admission importer static_analysis scaffold"
     ),
     "verdict": "validity server_figures threshold judgement interim betting comparison history",
     "record": "",
-    "workload": "outcome script pgbench contract resources",
+    "workload": "binding outcome script pgbench contract resources",
     "engine": "program command log process threads report driving errands",
     "telemetry": "logs buckets exporters prometheus opentelemetry",
     "workers": (

@@ -18,6 +18,7 @@ from ..measurement.clock import SYSTEM_CLOCK, Clock, sleep_for_ns
 from ..measurement.sample import Failure
 from .connect import CONNECT_TIMEOUT_S, connect, connect_async, reraised
 from .costs import BackendWork, flush_counters, own_work
+from .cursor_cost import cursor_cost_ns
 from .readiness import release
 
 _ACTIVE = psycopg.pq.TransactionStatus.ACTIVE
@@ -101,6 +102,9 @@ class NoConnection:
     def own_work(self) -> BackendWork | None:
         return None
 
+    async def cursor_cost_ns(self, iterations: int, mean_ns: float) -> float:
+        return 0.0
+
     async def close(self) -> None:
         """There is nothing to close."""
 
@@ -162,6 +166,14 @@ class WorkerConnection(NoConnection):
     def own_work(self) -> BackendWork | None:
         """What the backend did in all, where the server counts that. For after the last iteration."""
         return own_work(self.pgconn) if self.is_clean() else None
+
+    async def cursor_cost_ns(self, iterations: int, mean_ns: float) -> float:
+        """The CPU time of each iteration, in ns, that ``worker.prepare`` would have spared. For after the last one."""
+        if not self.is_clean():
+            return 0.0
+        with contextlib.suppress(psycopg.Error):
+            return await cursor_cost_ns(self._conn, iterations, mean_ns)
+        return 0.0
 
     async def open(self, timeout_s: int = CONNECT_TIMEOUT_S) -> None:
         """Connect. Raises ServerError."""

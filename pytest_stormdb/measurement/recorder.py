@@ -23,11 +23,11 @@ class Buffers:
 
     __slots__ = ("is_part", "lag", "response", "service")
 
-    def __init__(self, *, is_part: bool, service: array[int] | None = None) -> None:
+    def __init__(self, *, is_part: bool, service: list[int] | None = None) -> None:
         self.is_part = is_part
-        self.service = array("Q") if service is None else service
-        self.response = array("Q")
-        self.lag = array("Q")
+        self.service = [] if service is None else service  # of an array, each value is converted
+        self.response: list[int] = []
+        self.lag: list[int] = []
 
     def drain(self, tally: Tally) -> None:
         """Move everything into the tally's histograms."""

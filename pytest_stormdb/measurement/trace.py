@@ -5,7 +5,6 @@ Nothing of it stands between the timestamps of an iteration: it looks at the end
 
 from __future__ import annotations
 
-from array import array
 from time import perf_counter_ns
 from typing import NamedTuple, Self
 
@@ -57,15 +56,15 @@ class Tracer:
         return taken
 
 
-class TracedDurations(array):  # type: ignore[type-arg]  # array is not generic at run time before 3.12
-    """A buffer of durations that tells a tracer of each one put away. ``array`` is subclassed for its speed."""
+class TracedDurations(list[int]):
+    """A buffer of durations that tells a tracer of each one put away. ``list`` is subclassed for its speed."""
 
     tracer: Tracer
     operation: str
 
     @classmethod
     def of(cls, tracer: Tracer, operation: str) -> Self:
-        made = cls("Q")
+        made = cls()
         made.tracer, made.operation = tracer, operation
         return made
 

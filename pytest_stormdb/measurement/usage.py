@@ -23,6 +23,7 @@ class GroupUsage:
     ``gc_total_ns`` the longest garbage collection and all of them. ``wake_lag`` is how late idle workers of an open
     loop came to an arrival, ``pause_ns`` what the ``workers`` of a closed loop spent between their ``calls``, think
     time not included. ``records`` are the log records and warnings of the workload.
+    ``cursor_ns`` is the CPU time of each iteration that psycopg's cursors took beyond a prepared statement's.
     ``stalled_ns`` is how long the process's threads stood still although a CPU was free, ``stall_max_ns`` the longest.
     """
 
@@ -36,6 +37,7 @@ class GroupUsage:
     wait_ns: int = 0
     preemptions: int = 0
     yields: int = 0
+    cursor_ns: float = 0.0
     gc_max_ns: int = 0
     gc_total_ns: int = 0
     stalled_ns: int = 0

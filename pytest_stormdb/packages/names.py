@@ -7,12 +7,12 @@ import re
 LONGEST = 48
 """Its database is ``stormdb_<name>``, and PostgreSQL cuts an identifier at 63 bytes."""
 
-_NAME = re.compile(r"[A-Za-z0-9]+(?:[_-][A-Za-z0-9]+)*")
+_NAME = r"[A-Za-z0-9]+(?:[_-][A-Za-z0-9]+)*"
 
 
 def is_name(name: str) -> bool:
     """Whether a packaged workload may be called so."""
-    return _NAME.fullmatch(name) is not None and len(name) <= LONGEST
+    return re.fullmatch(_NAME, name) is not None and len(name) <= LONGEST
 
 
 def folded(name: str) -> str:

@@ -43,6 +43,8 @@ _RATE_MISSED = 0.05
 _LOGGED_SHARE = 0.1
 """A finding, which spoils nothing: a record that is only counted takes 15 to 30 us (two busy CPUs)."""
 _FEW_RECORDS = 100
+_CURSOR_SHARE = 1 / 3
+"""A finding, which spoils nothing: from a third on, the driver is a good part of what is measured."""
 _GC_SHOWN_S = 0.001
 """A finding, which spoils nothing: in all these runs no collection took longer than 0.01 ms."""
 
@@ -85,6 +87,7 @@ def assess_generator(
     findings += _paused(statistics, groups)
     findings += _collections(groups)
     findings += _logged(groups)
+    findings += _cursors(statistics, groups)
     return Validity(tuple(findings), tuple(reasons))
 
 
@@ -141,6 +144,17 @@ def _paused(statistics: RunStatistics, groups: Sequence[GroupUsage]) -> list[str
     if pause_s < _PAUSE_SHOWN_S or pause_s < _PAUSE_SHARE * service_s:
         return []
     return [f"workers started {format_duration(pause_s)} (mean) after they could have: their process was held up"]
+
+
+def _cursors(statistics: RunStatistics, groups: Sequence[GroupUsage]) -> list[str]:
+    """What is measured is to a good part psycopg's own work on this machine, and need not be."""
+    tally = statistics.total.tally
+    cursor_ns = sum(group.cursor_ns for group in groups)
+    if not tally.service.count or cursor_ns <= _CURSOR_SHARE * tally.service.total_ns / tally.service.count:
+        return []
+    share = format_ratio(cursor_ns * tally.service.count / tally.service.total_ns)
+    each = format_duration(cursor_ns / 1e9)
+    return [f"psycopg's cursors took {each} of CPU time per iteration, {share} of it: worker.prepare(sql) spares that"]
 
 
 def _stalled(groups: Sequence[GroupUsage], taken: float) -> list[str]:

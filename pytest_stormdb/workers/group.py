@@ -109,6 +109,7 @@ class Group:
         """Tear down all workers but those that are stuck, and say what ``check`` finds, and that this group is done."""
         for worker in self._workers:
             if worker.lifecycle.state is not State.STUCK:
+                self._usage.cursor_ns += await worker.cursor_cost_ns()
                 await worker.tear_down()
         try:
             check()

@@ -1,7 +1,7 @@
 """The worker's loop: take a turn, call, note the time; everything else happens between the turns.
 
 ``run`` drives the turns in a thread and ``run_async`` in an asyncio task; the two differ in ``await`` only. Between
-the two timestamps of an iteration stands the call and nothing else. A sample is one ``array.append``; drawing the
+the two timestamps of an iteration stands the call and nothing else. A sample is one ``list.append``; drawing the
 operation, checking the connection, counting what the call came to, and letting go of what it returned happen outside.
 
 In a closed loop a turn is a stretch of iterations, and what stands between two of them is paid between any two
@@ -24,11 +24,11 @@ from ..load.plan import LoadPlan
 from ..measurement.clock import Clock, sleep_for_ns
 from ..measurement.recorder import Buffers, Recorder
 from ..measurement.sample import Sample
+from ..workload.binding import CALLING
 from ..workload.contract import Worker, Workload
 from ..workload.outcome import abort_in, sqlstate_of
 from .calls import CALLERS, Failed
 from .counting import Counting
-from .deadline import DEADLINE
 from .looks import LOOKED
 from .messages import Message
 from .turns import Turns
@@ -90,7 +90,6 @@ class Loop:
         self._weights = list(accumulate(operation.weight for operation in workload.operations))
         self._retries = 0
         self._is_mix = len(workload.operations) > 1
-        self._words = turns.deadline.words
         self._jitter = random.Random()  # apart from the draws: how often a try is repeated is chance
 
     # -- driving -----------------------------------------------------------------------------------------------
@@ -113,7 +112,7 @@ class Loop:
 
     def _take(self, turn: int) -> None:
         """The arrival that was meant for this instant, or, in a closed loop, iterations until it."""
-        worker, now_ns, words = self.worker, self._clock.now_ns, self._words
+        worker, now_ns, is_mix = self.worker, self._clock.now_ns, self._is_mix
         is_open, retries, pgconn, state = self._plan.is_open, self._plan.retries, self._connection.pgconn, None
         name, call, buffers = self._draw()
         append, looked, keep_span = buffers.service.append, self._looked, self._recorder.keep_span
@@ -134,18 +133,20 @@ class Loop:
                     buffers.lag.append(started - turn)
                 if looked[LOOKED] >= started:
                     keep_span(turn if is_open else started, started, finished)
-            elif run_sync(self._conclude(Sample(name, turn if is_open else started, started, finished), value)):
+            else:
+                sample = Sample(name, turn if is_open else started, started, finished)
+                if run_sync(self._conclude(sample, value)):
+                    return
+                value = None  # what the call returned is let go of here, and not within the next call's time
+            if finished >= turn:
                 return
-            value = None  # what the call returned is let go of here, and not within the next call's time
-            if finished >= turn or finished >= words[DEADLINE]:
-                return
-            if self._is_mix:
+            if is_mix:
                 name, call, buffers = self._draw()
                 append = buffers.service.append
 
     async def _take_async(self, turn: int) -> None:
         """The twin of ``_take``."""
-        worker, now_ns, words = self.worker, self._clock.now_ns, self._words
+        worker, now_ns, is_mix = self.worker, self._clock.now_ns, self._is_mix
         is_open, retries, pgconn, state = self._plan.is_open, self._plan.retries, self._connection.pgconn, None
         name, call, buffers = self._draw()
         append, looked, keep_span = buffers.service.append, self._looked, self._recorder.keep_span
@@ -166,12 +167,14 @@ class Loop:
                     buffers.lag.append(started - turn)
                 if looked[LOOKED] >= started:
                     keep_span(turn if is_open else started, started, finished)
-            elif await self._conclude(Sample(name, turn if is_open else started, started, finished), value):
+            else:
+                sample = Sample(name, turn if is_open else started, started, finished)
+                if await self._conclude(sample, value):
+                    return
+                value = None  # what the call returned is let go of here, and not within the next call's time
+            if finished >= turn:
                 return
-            value = None  # what the call returned is let go of here, and not within the next call's time
-            if finished >= turn or finished >= words[DEADLINE]:
-                return
-            if self._is_mix:
+            if is_mix:
                 name, call, buffers = self._draw()
                 append = buffers.service.append
 
@@ -278,6 +281,7 @@ class Loop:
         return self._jitter.randint(0, min(_LONGEST_BACKOFF_NS, _BACKOFF_NS << attempt))
 
 
+CALLERS.update(CALLING)
 CALLERS.update({Loop._take.__code__, Loop._take_async.__code__, Loop._retry.__code__})
 
 

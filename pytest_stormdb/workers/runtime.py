@@ -6,6 +6,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from ..database import async_statement, copying, pipelining, statement  # noqa: F401 - or each worker does so, late
 from ..database.cancelling import NamedSessions
 from ..database.connect import with_parameters
 from ..database.connection import OWN_SESSION, NoConnection, SessionCare, WorkerConnection
@@ -176,6 +177,13 @@ class WorkerRuntime:
         if self.lifecycle.enter(State.DONE) or self.lifecycle.state is State.FAILED:
             elapsed_ns = self._clock.now_ns() - start_ns
             self._send(WorkerDone(self.worker.id, elapsed_ns, self.connection.own_work()))
+
+    async def cursor_cost_ns(self) -> float:
+        """What psycopg's cursors took in each iteration; of the first worker only, the others do the same."""
+        if self.worker.id or not self.flush.calls or self.lifecycle.state is not State.DONE:
+            return 0.0
+        mean_ns = self.flush.called_ns / self.flush.calls
+        return await self.connection.cursor_cost_ns(self.worker.iteration + 1, mean_ns)
 
     async def tear_down(self) -> None:
         """Give everything back, and say what is wrong."""

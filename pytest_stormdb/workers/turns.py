@@ -21,6 +21,8 @@ from .flush import MANY, Flush
 
 _WAIT_SLICE_NS = 50_000_000
 _LOOK_AGAIN_NS = 200_000
+_STRETCH_NS = 100_000_000
+"""How long a closed loop goes on without looking whether the run has been stopped."""
 
 
 class Turns:
@@ -47,7 +49,7 @@ class Turns:
         self._worker = worker
         self._plan = plan
         self._flush = flush
-        self.deadline = deadline
+        self._deadline = deadline
         self._arrivals = arrivals
         self._draws = draws
         self._now_ns = clock.now_ns
@@ -80,7 +82,7 @@ class Turns:
         """Asked between attempts to reconnect: whether the run still goes on. Sends a sign of life, too."""
         now = self._now_ns()
         self._flush.show_life(now)
-        return now < self.deadline.words[DEADLINE]
+        return now < self._deadline.words[DEADLINE]
 
     def leave_if_forked(self) -> None:
         """End a child that the workload forked and that came back."""
@@ -89,10 +91,10 @@ class Turns:
     @property
     def is_stopped(self) -> bool:
         """Whether the run was stopped before its end."""
-        return self.deadline.stopped
+        return self._deadline.stopped
 
     def _closed_turns(self) -> Generator[int, None, None]:
-        words, flush, now_ns, worker = self.deadline.words, self._flush, self._now_ns, self._worker
+        words, flush, now_ns, worker = self._deadline.words, self._flush, self._now_ns, self._worker
         low_ns, high_ns = self._plan.think_time_ns
         left = self._plan.iterations
         for from_ns, to_ns in self._windows_ns():
@@ -104,7 +106,7 @@ class Turns:
                 is_counted = left is not None and now >= flush.measured_from_ns
                 self.most = 1 if high_ns else min(left, MANY) if left and is_counted else MANY
                 before = worker.iteration
-                yield round(min(end_ns, flush.due_ns))
+                yield round(min(end_ns, flush.due_ns, words[DEADLINE], now + _STRETCH_NS))
                 if left and is_counted:
                     left -= worker.iteration - before
                     if not left:
@@ -122,7 +124,7 @@ class Turns:
         return active_windows_ns(self._plan, self._worker.id)
 
     def _open_turns(self, arrivals: ArrivalQueue) -> Generator[int, None, None]:
-        words, flush, now_ns = self.deadline.words, self._flush, self._now_ns
+        words, flush, now_ns = self._deadline.words, self._flush, self._now_ns
         intended_ns, starved = self._start_ns, False
         while (now := now_ns()) < words[DEADLINE]:
             if now >= flush.send_ns or flush.is_full():  # before the claim: meanwhile, another can serve the next one
@@ -158,13 +160,13 @@ class Turns:
 
     def _pause(self, pause_ns: int) -> Generator[int, None, None]:
         """Wait between two iterations, but not beyond the end of the run."""
-        yield from self._wait(min(self._now_ns() + pause_ns, self.deadline.words[DEADLINE]))
+        yield from self._wait(min(self._now_ns() + pause_ns, self._deadline.words[DEADLINE]))
 
     def _wait(self, until_ns: int) -> Generator[int, None, None]:
         """Wait in slices, so that a stop is noticed and an idle worker still sends its intervals."""
         self.is_waiting = True
         from_ns = self._now_ns()
-        while (now := self._now_ns()) < until_ns and not self.deadline.stopped:
+        while (now := self._now_ns()) < until_ns and not self._deadline.stopped:
             if now >= self._flush.send_ns or self._flush.has_time_until(until_ns, now):
                 self._flush.flush(min(now, until_ns), now)
             yield -min(until_ns, now + self._slice_ns)

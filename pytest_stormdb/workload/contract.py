@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from functools import partial
 from time import perf_counter_ns
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
@@ -18,6 +17,7 @@ from ..errors import WorkloadError
 from ..measurement.recorder import Recorder
 from ..measurement.sample import Sample
 from ..measurement.values import as_name, as_number
+from .binding import bound
 from .outcome import abort_in, failure_of
 
 if TYPE_CHECKING:
@@ -230,14 +230,7 @@ class Operation:
     def bind(self, instance: object | None, values: Mapping[str, object]) -> Callable[[], Any]:
         """The call without arguments that a worker repeats."""
         first = () if instance is None else (instance,)
-        if _takes_positions(self.function):
-            return partial(self.function, *first, *(values[name] for name in self.parameters))
-        return partial(self.function, *first, **{name: values[name] for name in self.parameters})
-
-
-def _takes_positions(function: Callable[..., Any]) -> bool:
-    kinds = {parameter.kind for parameter in inspect.signature(function).parameters.values()}
-    return kinds <= {inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD}
+        return bound(self.function, first, {name: values[name] for name in self.parameters})
 
 
 Stop = tuple[Literal["skip", "exit", "xfail"], str]

@@ -185,11 +185,11 @@ def test_poisson_arrivals_of_a_real_run_are_exponential(dsn: str, claims: Claims
     assert distance < 1.63 / math.sqrt(n)
 
 
-@pytest.mark.parametrize("rate", [None, "1000/s"], ids=["closed", "open"])
+@pytest.mark.parametrize("model", [{}, {"rate": "1000/s"}], ids=["closed", "open"])
 @pytest.mark.parametrize("warmup", ["0s", "200ms"])
-def test_iterations_are_exact(dsn: str, rate: str | None, warmup: str) -> None:
+def test_iterations_are_exact(dsn: str, model: dict[str, Any], warmup: str) -> None:
     """Three workers of seven measured iterations each make 21, whatever the model and the warm-up."""
-    record = load(ten_ms, dsn, workers=3, iterations=7, rate=rate, warmup=warmup)
+    record = load(ten_ms, dsn, workers=3, iterations=7, warmup=warmup, **model)
     assert record.statistics.total.count == 21
     assert record.dropped == 0
 

@@ -148,3 +148,53 @@ def test_a_stop_outlives_the_deadline() -> None:
     unit.deadline.stop()
     unit.deadline.set(unit.clock.now_ns() + SECOND)
     assert unit.deadline.stopped
+
+
+def test_a_stop_ends_a_stretch() -> None:
+    """A closed loop that is stopped in the middle of a stretch goes on for a tenth of a second at most."""
+    unit = made(duration="10s")
+    work = unit.runtime.loop.calls[0]
+
+    def stop_at_50() -> None:
+        work()
+        if unit.worker.iteration == 50:
+            unit.deadline.stop()
+
+    unit.runtime.loop.calls = [stop_at_50]
+    assert 51 <= unit.run().whole.total().count <= 61
+
+
+def test_samples_are_put_away_when_there_are_many() -> None:
+    """Within an interval nothing is filed by the clock: an interval of fast iterations is filed in large parts."""
+    unit = made(100_000, duration="1s")
+    pending = []
+    recorder = unit.runtime.loop._recorder
+    drain = recorder.drain
+
+    def noted() -> None:
+        pending.append(recorder.pending())
+        drain()
+
+    recorder.drain = noted  # type: ignore[method-assign]
+    assert unit.run().whole.total().count == 10_000
+    filed = [count for count in pending if count]
+    assert sum(filed) == 10_000
+    assert len(filed) <= 12
+    assert max(filed) <= 3_000
+
+
+def test_an_idle_worker_of_an_open_loop_puts_away_what_it_has() -> None:
+    """Before an arrival that is far off, and not before one that is near."""
+    unit = made(MS, rate="1/s", duration="5s", arrivals=FixedArrivals(0, 2 * MS, 3 * MS, 50 * MS))
+    drained = []
+    recorder = unit.runtime.loop._recorder
+    drain = recorder.drain
+
+    def noted() -> None:
+        if recorder.pending():
+            drained.append(recorder.pending())
+        drain()
+
+    recorder.drain = noted  # type: ignore[method-assign]
+    assert unit.run().whole.total().count == 4
+    assert drained == [3, 1]

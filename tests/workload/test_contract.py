@@ -226,3 +226,22 @@ def test_the_operations_of_a_class_share_one_instance_per_worker() -> None:
     assert (read(), write(), read()) == ((1, "W"), (2, "W", "E"), (3, "W"))
     other, _ = workload.bind({"worker": "V", "extra": "E"})
     assert other() == (1, "V")
+
+
+@pytest.mark.parametrize("is_async", [False, True], ids=["thread", "task"])
+def test_the_same_text_is_the_same_statement(is_async: bool) -> None:
+    """A statement prepared in every iteration is one statement; another text is another."""
+    worker, _ = make_worker(is_async=is_async)
+    assert worker.prepare("SELECT 1") is worker.prepare("SELECT 1")
+    assert worker.prepare("SELECT 1") is not worker.prepare("SELECT 2")
+
+
+def test_values_in_the_text_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that makes a statement of every value is stopped before the server's memory is full of them."""
+    monkeypatch.setattr("pytest_stormdb.workload.contract.MOST_STATEMENTS", 3)
+    worker, _ = make_worker()
+    for number in range(3):
+        worker.prepare(f"SELECT {number}")
+    assert worker.prepare("SELECT 2") is worker.prepare("SELECT 2")
+    with pytest.raises(WorkloadError, match=r"3 different statements prepared: put \$1, not values, into the text"):
+        worker.prepare("SELECT 3")

@@ -1,0 +1,68 @@
+"""What psycopg's cursors cost a worker: how often its workload used them, and what CPU time each use takes here.
+
+Nothing is counted while the load runs. Psycopg prepares a statement that it has executed five times, and the server
+counts the executions of each prepared statement (from PostgreSQL 14 on), in the session that made them.
+"""
+
+from __future__ import annotations
+
+import inspect
+import statistics
+import time
+from types import SimpleNamespace
+from typing import Any
+
+import psycopg
+
+from .async_statement import AsyncStatement
+from .statement import Statement
+
+_MOST_NS = 200_000
+"""No cursor takes more CPU time than that for one short statement."""
+_BATCHES, _CALLS = 5, 10
+_EXECUTIONS = rb"SELECT sum(generic_plans + custom_plans) FROM pg_prepared_statements WHERE name LIKE '\_pg3\_%'"
+
+
+def executions(pgconn: Any) -> int:
+    """How often psycopg's cursors ran a prepared statement in this session; 0 where that is not counted."""
+    result = pgconn.exec_(_EXECUTIONS)
+    value = result.get_value(0, 0) if result.ntuples else None
+    return int(value or 0)
+
+
+async def cursor_cost_ns(conn: Any, iterations: int, mean_ns: float) -> float:
+    """The CPU time, in ns, that cursors took in each iteration beyond what ``worker.prepare`` would have taken.
+
+    0 where it can be no matter: in iterations of ``mean_ns`` on average that use few cursors, it is not measured.
+    """
+    each = executions(conn.pgconn) / max(1, iterations)
+    if each * _MOST_NS < mean_ns / 3:
+        return 0.0
+    is_async = isinstance(conn, psycopg.AsyncConnection)
+    owner = SimpleNamespace(conn=conn)
+    short = (AsyncStatement if is_async else Statement)(owner, "SELECT $1::int").fetchval
+
+    async def by_cursor(number: int) -> None:
+        cursor = conn.execute("SELECT %s::int", [number])
+        if inspect.isawaitable(cursor):
+            await (await cursor).fetchone()
+        else:
+            cursor.fetchone()
+
+    async def by_statement(number: int) -> None:
+        value = short(number)
+        if inspect.isawaitable(value):
+            await value
+
+    return each * max(0.0, await _cpu_ns(by_cursor) - await _cpu_ns(by_statement))
+
+
+async def _cpu_ns(call: Any) -> float:
+    """CPU time of this thread for one call: of some batches, the median."""
+    batches = []
+    for _ in range(_BATCHES):
+        started_ns = time.thread_time_ns()
+        for number in range(_CALLS):
+            await call(number)
+        batches.append((time.thread_time_ns() - started_ns) / _CALLS)
+    return statistics.median(batches)
