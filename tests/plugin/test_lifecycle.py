@@ -54,7 +54,7 @@ def test_the_example_of_the_documentation(suite: Suite, database: psycopg.Connec
     result.stdout.fnmatch_lines(
         [
             "*= stormdb =*",
-            "✔ test_it.py::test_transfer",
+            "[✔?] test_it.py::test_transfer",
             "  3 workers, 1.? s, after 1.00 s of warm-up",
             "  operation*count*failed*rate*p50*p95*p99*max",
             "  test_transfer * 0 */s*ms",
