@@ -92,12 +92,12 @@ def stormdb_parameters(request: pytest.FixtureRequest) -> Parameters:
 
 
 @pytest.fixture
-def _stormdb_pgbench(request: pytest.FixtureRequest, _stormdb_schema_dsn: str, stormdb_parameters: Parameters) -> Any:
+def _stormdb_pgbench(request: pytest.FixtureRequest, _stormdb_home: Home, stormdb_parameters: Parameters) -> Any:
     """The scripts of a workload as they are run: found, with their variables, their tables made."""
     from .scripts import prepared
 
     with as_test_failures():
-        return prepared(request.node, request.function, _stormdb_schema_dsn, stormdb_parameters)
+        return prepared(request.node, request.function, _stormdb_home, stormdb_parameters)
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
+    from ..database.isolation import Home
     from ..workload.contract import Operation
     from ..workload.pgbench import Pgbench
 
@@ -62,10 +63,10 @@ def operations_of(description: Pgbench) -> tuple[Operation, ...]:
     return tuple(Operation(each.name, script, (), each.weight) for each in description.scripts)
 
 
-def prepared(node: pytest.Item, function: object, dsn: str, parameters: Mapping[str, Any]) -> Pgbench:
+def prepared(node: pytest.Item, function: object, home: Home, parameters: Mapping[str, Any]) -> Pgbench:
     """What a function describes, as it is run for a node: scripts found, variables given, tables made.
 
-    Values of ``parametrize`` are stronger than the description's own, and parameters of the run stronger than those.
+    Where nothing is to be made, the tables are those that are there. Values of ``parametrize`` are stronger than the description's own, and parameters of the run stronger than those.
     """
     from ..engine.errands import make_tables
     from ..workload.pgbench import described
@@ -75,11 +76,11 @@ def prepared(node: pytest.Item, function: object, dsn: str, parameters: Mapping[
     chosen = node.callspec.params if hasattr(node, "callspec") else {}
     description = description.beside(node.path.parent).given(chosen, f"parametrize of {node.name}")
     description = description.given(parameters, "parameters")
-    if description.initialize is not None:
+    if description.initialize is not None and home.isolation != "none":
         module = node.getparent(pytest.Module)
         wanted = description.scale, description.initialize
         if module is None or module.stash.get(_TABLES, None) != wanted:
-            make_tables(description, dsn)
+            make_tables(description, home.dsn)
         if module is not None:
             module.stash[_TABLES] = wanted
     return description
