@@ -49,7 +49,7 @@ def compare_in_hand(
         plan = settings.plan
         claim, budget_s, seed = _claim(item, where, wanted), _budget_s(item, wanted), wanted.get("seed")
         names = _names(states or functions)
-        workloads = [workload_of_callable(item, function, home.dsn, plan) for function in functions]
+        workloads = [workload_of_callable(item, function, home, plan) for function in functions]
     if session.why_unmeasured is not None:
         if states is None:
             for workload in workloads:

@@ -45,7 +45,7 @@ _NO_SUCCESS = pytest.StashKey[list[str]]()
 def check_ready(item: pytest.Function) -> None:
     """Check what is known once the fixtures are there, before any load. What is wrong is an error of the set-up."""
     funcargs = item.funcargs
-    if not isinstance(funcargs.get("worker"), WorkerPlaceholder):
+    if "worker" in funcargs and not isinstance(funcargs["worker"], WorkerPlaceholder):
         pytest.fail("a fixture of yours called 'worker' hides pytest-stormdb's; give yours another name", pytrace=False)
     problem = shared_connection({name: funcargs[name] for name in arguments_of(item.obj) if name in funcargs})
     if problem is not None:
@@ -117,7 +117,7 @@ def run_in_hand(item: pytest.Item, function: Callable[..., Any], home: Home, opt
     state = item.config.stash[SESSION]
     with as_test_failures():
         settings = settings_of_call(item, options, is_scripts=is_scripts(function))
-        workload = workload_of_callable(item, function, home.dsn, settings.plan)
+        workload = workload_of_callable(item, function, home, settings.plan)
     name = workload.operations[0].name
     if state.why_unmeasured is not None:
         run_unmeasured(item, state, workload, settings.plan, home)
@@ -147,10 +147,10 @@ def run_in_hand(item: pytest.Item, function: Callable[..., Any], home: Home, opt
     return Result(record)
 
 
-def workload_of_callable(item: pytest.Item, function: Callable[..., Any], dsn: str, plan: LoadPlan) -> Workload:
+def workload_of_callable(item: pytest.Item, function: Callable[..., Any], home: Home, plan: LoadPlan) -> Workload:
     """A callable ``(worker)``, or pgbench scripts, as a workload of a test. Raises StormDBError for what cannot run."""
     if is_scripts(function):
-        description = prepared(item, function, dsn, parameters_for(item))
+        description = prepared(item, function, home, parameters_for(item))
         check_plan(plan, description, find_pgbench())
         return _workload_of_scripts(item, description)
     name = getattr(function, "__name__", type(function).__name__)

@@ -66,7 +66,8 @@ def operations_of(description: Pgbench) -> tuple[Operation, ...]:
 def prepared(node: pytest.Item, function: object, home: Home, parameters: Mapping[str, Any]) -> Pgbench:
     """What a function describes, as it is run for a node: scripts found, variables given, tables made.
 
-    Where nothing is to be made, the tables are those that are there. Values of ``parametrize`` are stronger than the description's own, and parameters of the run stronger than those.
+    Where nothing is to be made, the tables are those that are there. Values of ``parametrize`` are stronger than the
+    description's own, and parameters of the run stronger than those.
     """
     from ..engine.errands import make_tables
     from ..workload.pgbench import described
