@@ -46,7 +46,7 @@ _NO_SUCCESS = pytest.StashKey[list[str]]()
 def check_ready(item: pytest.Function) -> None:
     """Check what is known once the fixtures are there, before any load. What is wrong is an error of the set-up."""
     funcargs = item.funcargs
-    if not isinstance(funcargs.get("worker"), WorkerPlaceholder):
+    if "worker" in funcargs and not isinstance(funcargs["worker"], WorkerPlaceholder):
         pytest.fail("a fixture of yours called 'worker' hides pytest-stormdb's; give yours another name", pytrace=False)
     problem = shared_connection({name: funcargs[name] for name in arguments_of(item.obj) if name in funcargs})
     if problem is not None:
