@@ -10,6 +10,7 @@ import psycopg
 
 _FLUSH = b"SELECT pg_stat_force_next_flush() FROM pg_class LIMIT 1"
 # A backend that touched no table since it last handed in its counters hands in nothing, not even its transactions.
+_IDLE = psycopg.pq.TransactionStatus.IDLE
 _WORK = """
     SELECT p.pid,
            (SELECT coalesce(sum(hits), 0) + coalesce(sum(read_bytes), 0) / current_setting('block_size')::int
@@ -34,11 +35,12 @@ class BackendWork:
 
 
 def flush_counters(pgconn: Any) -> None:
-    """Have an idle connection's backend hand in what it counted, from PostgreSQL 15 on; before, it does so by itself.
+    """Have a connection's backend hand in what it counted, from PostgreSQL 15 on; before, it does so by itself.
 
+    Nothing is done for one that is not idle.
     Backends do so at most once a second (14: every half second), so for the next second nothing is added to it.
     """
-    if pgconn.server_version >= FLUSHES_FROM:
+    if pgconn.transaction_status == _IDLE and pgconn.server_version >= FLUSHES_FROM:
         pgconn.exec_(_FLUSH)
 
 

@@ -92,6 +92,7 @@ def run_item(item: pytest.Function) -> None:
     if state.other_arm is not None:
         state.other_arm.play(Arm(item.name, workload, home.dsn))
         return
+    state.count_set_up()
     records = []
     for each in settings.plans:
         with as_test_failures(), screen_of(item.config) as screen:
@@ -129,6 +130,7 @@ def run_in_hand(item: pytest.Item, function: Callable[..., Any], home: Home, opt
     with as_test_failures():
         health = _checked_before(settings, home)
         state.start_outputs()
+        state.count_set_up()
         with screen_of(item.config) as screen:
             record = run(
                 workload,

@@ -65,14 +65,17 @@ def _stormdb_home(request: pytest.FixtureRequest, stormdb_dsn: str) -> Iterator[
 
 
 @pytest.fixture(scope="module")
-def stormdb_connection(_stormdb_home: Home) -> Iterator[Admin]:
+def stormdb_connection(request: pytest.FixtureRequest, _stormdb_home: Home) -> Iterator[Admin]:
     """An autocommit connection for set-up and clean-up, in the workload's own database."""
     from ..database.steady import open_steady
 
     with as_test_failures():
         connection = open_steady(_stormdb_home.dsn, name="stormdb set-up", limit_s=None)
+    open_ones = request.config.stash[SESSION].set_up_connections
+    open_ones.append(connection)
     with contextlib.closing(connection):
         yield connection
+        open_ones.remove(connection)
 
 
 @pytest.fixture(scope="module")

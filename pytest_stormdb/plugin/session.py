@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from ..configuration.file import Configuration
     from ..database.isolation import Home
+    from ..database.server import Admin
     from ..embedded.server import EmbeddedServer
     from ..measurement.scalability import Sweep
     from ..record import ComparisonRecord, RunRecord, SessionRecord
@@ -44,6 +45,7 @@ class Session:
         self.notes: list[str] = []
         self.home: Home | None = None
         self.unwritten: list[str] = []
+        self.set_up_connections: list[Admin] = []
         self.most_workers = 0
         self.other_arm = other_arm()
         self._rival: Rival | None = None
@@ -83,6 +85,13 @@ class Session:
     def is_against(self) -> bool:
         """Whether workloads are compared with another arm instead of being run alone."""
         return self.other_arm is None and value_of(self.config, "against") is not NOT_GIVEN
+
+    def count_set_up(self) -> None:
+        """Have the server count what set-up did, now: by itself it would do so up to ten seconds later, in a run."""
+        from ..database.costs import flush_counters
+
+        for connection in self.set_up_connections:
+            flush_counters(connection.pgconn)
 
     def target_dsn(self) -> str:
         """The target's connection string; the embedded server starts when it is first asked for."""

@@ -75,7 +75,7 @@ def run(
     server = _server(home, plan, embedded=embedded)
     checks, checked = health
     name = f"stormdb {secrets.token_hex(4)}"
-    monitor, watch = Monitor(checks, home.admin_dsn), NoiseWatch(ServerProcesses([(home.admin_dsn, name)]))
+    monitor, watch = Monitor(checks, home.admin_dsn), NoiseWatch(ServerProcesses([(home.outside_dsn, name)]))
     interim = Interim(plan, thresholds, lambda: watch.noise, longest_ns)
     _log.info("run started", extra=context(workload.name))
     before = MachineTime.now()

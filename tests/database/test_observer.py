@@ -57,12 +57,12 @@ def _version(server: EmbeddedServer) -> int:
 
 def test_a_sleep_is_a_timeout(each_server: EmbeddedServer, own_dsn: str) -> None:
     """pg_sleep is Timeout:PgSleep, of all iterations and of the slowest."""
-    activity = observe(each_server.dsn, own_dsn, lambda conn: conn.execute("SELECT pg_sleep(0.02)")).activity
+    activity = observe(each_server.dsn, own_dsn, lambda conn: conn.execute("SELECT pg_sleep(0.05)")).activity
     share = activity.waits.everything.share("Timeout:PgSleep")
     assert share is not None
-    assert share.share > 0.8
+    assert share.share > 0.6
     assert activity.waits.cause.partition(" % of response time ")[2].startswith("waits on Timeout:PgSleep")
-    assert sum(second["Timeout"] for second in activity.waits.timeline) > 30
+    assert sum(second["Timeout"] for second in activity.waits.timeline) > 20
 
 
 def test_a_hot_row_is_a_lock_and_its_holder_is_named(each_server: EmbeddedServer, own_dsn: str) -> None:
@@ -90,7 +90,7 @@ def test_a_query_that_computes_is_the_processor(server: EmbeddedServer, newest_d
     activity = observe(server.dsn, newest_dsn, lambda conn: conn.execute(query), workers=1, duration_s=3).activity
     classes = activity.waits.everything.classes
     assert classes[0].name == "CPU*"
-    assert classes[0].share > 0.7
+    assert classes[0].share > 0.5
 
 
 @contextlib.contextmanager
@@ -182,7 +182,7 @@ def test_the_finer_profile_is_used_where_it_is(each_server: EmbeddedServer, own_
         pytest.skip("this server has no pg_wait_sampling")
     conn.execute("CREATE EXTENSION pg_wait_sampling")
     try:
-        waits = observe(each_server.dsn, own_dsn, lambda worker: worker.execute("SELECT pg_sleep(0.02)")).activity.waits
+        waits = observe(each_server.dsn, own_dsn, lambda worker: worker.execute("SELECT pg_sleep(0.05)")).activity.waits
     finally:
         conn.execute("DROP EXTENSION pg_wait_sampling")
     assert max(waits.profile, key=lambda event: waits.profile[event]) == "Timeout:PgSleep"

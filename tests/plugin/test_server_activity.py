@@ -84,6 +84,19 @@ def test_inserts_are_counted_to_the_last(suite: Suite) -> None:
 
 
 @pytest.mark.slow
+def test_the_set_up_is_not_counted(suite: Suite) -> None:
+    """A session that rests hands in the last of its work after ten seconds: ours does before the run, not within it."""
+    source = """
+    @pytest.mark.stormdb(workers=1, duration="12s", think_time="50ms")
+    def test_read(worker, account):
+        worker.conn.execute("SELECT n FROM account WHERE id = 5", prepare=False)
+    """
+    found, _ = run(suite, source)
+    assert found["server_activity"]["database"]["rows_inserted"] == 0
+    assert found["server_activity"]["database"]["commits"] == found["totals"]["operations"]
+
+
+@pytest.mark.slow
 def test_asynchronous_workers_are_attributed_too(suite: Suite) -> None:
     """Tasks of one process each have a session, and each sample belongs to the iteration of its own."""
     source = """
