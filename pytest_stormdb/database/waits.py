@@ -129,7 +129,7 @@ class WaitSampler:
 
     def _ask_who_blocks(self, pids: Sequence[int]) -> None:
         for pid, state, query, application in self._conn.execute(_BLOCKERS, [list(pids)]):
-            is_ours = pid in self._pids or application == self._name
+            is_ours = pid in self._pids or (application or "").startswith(self._name)
             self.blockers[Blocker(shortened(query or ""), state or "", is_ours)] += 1
 
 

@@ -105,10 +105,10 @@ def comparison_document(record: ComparisonRecord) -> dict[str, Any]:
         "alpha": claim.alpha,
         "verdict": None if record.broken else comparison.verdict,
         "reason": record.broken[0] if record.broken else comparison.reason,
-        "ratio": _number(comparison.ratio),
-        "low": _number(low),
-        "high": _number(high),
-        "detectable": _number(comparison.detectable),
+        "ratio": comparison.ratio,
+        "low": low,
+        "high": high,
+        "detectable": comparison.detectable,
         "pairs": len(comparison.pairs),
         "clean_pairs": sum(pair.is_clean for pair in comparison.pairs),
         "epochs": len(record.epochs),
@@ -137,7 +137,7 @@ def _effects(comparison: Comparison) -> list[dict[str, Any]]:
     differences, weights = [pair.difference for pair in comparison.pairs], [pair.weight for pair in comparison.pairs]
     for count in sorted({math.ceil(len(effects) * step / _LOOKS) for step in range(1, _LOOKS + 1)} - {0}):
         low, high = confidence_sequence(differences[:count], comparison.claim.alpha, weights[:count])
-        effects[count - 1] |= {"low": _number(math.exp(low)), "high": _number(math.exp(high))}
+        effects[count - 1] |= {"low": math.exp(low), "high": math.exp(high)}
     return effects
 
 
@@ -240,15 +240,15 @@ def _service_histogram(figures: OperationStatistics) -> str | None:
 
 def _latency(latency: Latency) -> dict[str, float | None]:
     return {
-        "mean_s": _number(latency.mean),
-        "stddev_s": _number(latency.stddev),
-        "min_s": _number(latency.min),
+        "mean_s": latency.mean,
+        "stddev_s": latency.stddev,
+        "min_s": latency.min,
         "p50_s": latency.shown(50),
         "p90_s": latency.shown(90),
         "p95_s": latency.shown(95),
         "p99_s": latency.shown(99),
         "p99_9_s": latency.shown(99.9),
-        "max_s": _number(latency.max),
+        "max_s": latency.max,
     }
 
 
@@ -297,13 +297,9 @@ def _verdict(verdict: Verdict) -> dict[str, Any]:
 def _metric(metric: Metric) -> dict[str, Any]:
     return {
         "kind": metric.kind,
-        "value": _number(metric.value),
+        "value": metric.value,
         "count": metric.count,
-        "total": _number(metric.total),
-        "min": _number(metric.low),
-        "max": _number(metric.high),
+        "total": metric.total,
+        "min": metric.low,
+        "max": metric.high,
     }
-
-
-def _number(value: float) -> float | None:
-    return value if math.isfinite(value) else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import psycopg
@@ -103,6 +103,27 @@ def test_what_a_task_runs_in_a_thread_does_not_run_on(dsn: str) -> None:
     )
     assert errors_of(record) == {"timeout": 1}
     assert record.statistics.total.count == 3
+
+
+async def own_asyncpg(worker: Any) -> AsyncIterator[Any]:
+    asyncpg = pytest.importorskip("asyncpg")
+    connection = await asyncpg.connect(worker.url)
+    yield connection.execute
+    await connection.close()
+
+
+def test_asyncpg(dsn: str) -> None:
+    """A driver of asyncio's own is reached like any other, and its connection stays in use."""
+    pytest.importorskip("asyncpg")
+
+    async def hangs_once(worker: Any, own: Any) -> None:
+        await own(HANGS if worker.iteration == 1 else "SELECT 1")
+
+    fixture = WorkerFixture(own_asyncpg, PLACEHOLDER)
+    record = load(hangs_once, dsn, arguments={"own": fixture}, iterations=4, timeout="300ms", connect=False)
+    assert errors_of(record) == {"timeout": 1}
+    assert record.statistics.total.count == 3
+    assert busy_sessions(dsn) == []
 
 
 def test_a_session_that_ignores_its_cancellation_is_ended(dsn: str) -> None:
