@@ -6,7 +6,7 @@ import secrets
 
 import pytest
 
-from ..run.alternating import Arm
+from ..run.alternating import Arm, shortest_ns_of
 from ..run.comparing import compare
 from ..run.rivalry import leading
 from ..verdict.comparison import SESSION_ALPHA, Claim
@@ -44,6 +44,7 @@ def compare_item(item: pytest.Function) -> None:
             claim,
             budget_s=max(_BUDGET_NS, longest_ns(item.config)) / 1e9,
             seed=secrets.randbits(32),
+            shortest_ns=shortest_ns_of([arm], plan),
         )
         rival.finish()
     keep(item, record, "--stormdb-against")
