@@ -170,7 +170,7 @@ def _waits(seen: Observation, spans: Mapping[int, Sequence[Span]], slow_from_s: 
 def _unclaimed(samples: Sequence[WaitSample]) -> list[str]:
     if not samples or any(sample.worker >= 0 for sample in samples):
         return []
-    return ["waits: the workload opens its own connections, so what they wait for belongs to no iteration"]
+    return ["waits: of no iteration, for nobody knows whose sessions they are (connect=False, or a pooler in between)"]
 
 
 def _backends(begun: Mapping[int, BackendWork], ended: Sequence[BackendWork | None]) -> tuple[int, int] | None:

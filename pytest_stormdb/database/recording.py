@@ -40,9 +40,12 @@ class Recording:
         """Write down what is executed by cursors of this connection that are made from now on."""
         conn.cursor_factory = _async_cursor(self) if isinstance(conn, psycopg.AsyncConnection) else _cursor(self)
 
-    def slowest(self) -> Executed | None:
-        """The statement that took longest."""
-        return max(self.executed, key=lambda each: each.duration_s, default=None)
+    def main(self) -> Executed | None:
+        """The slowest execution of the statement that took most time in all."""
+        totals: dict[str, float] = {}
+        for each in self.executed:
+            totals[each.query] = totals.get(each.query, 0.0) + each.duration_s
+        return max(self.executed, key=lambda each: (totals[each.query], each.duration_s), default=None)
 
     @contextmanager
     def noting(self, query: Any, params: Any, *, raw: bool) -> Iterator[None]:

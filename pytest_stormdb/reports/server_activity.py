@@ -47,7 +47,9 @@ def activity_document(activity: ServerActivity) -> dict[str, Any]:
         "pg_wait_sampling": dict(waits.profile),
         **{group: dict(values) for group, values in groups.items() if not group.startswith("io, ")},
         "io": [
-            {"what": group.removeprefix("io, "), **values} for group, values in groups.items() if group[:4] == "io, "
+            {"what": group.removeprefix("io, "), **values}
+            for group, values in groups.items()
+            if group.startswith("io, ") and any(values.values())
         ],
         "backends": dict(zip(("blocks", "wal_bytes"), activity.backends, strict=True)) if activity.backends else {},
         "statements": [_statement(each) for each in activity.statements.top()],

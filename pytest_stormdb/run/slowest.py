@@ -20,8 +20,8 @@ _TRIES = 20
 def explain_slowest(job: Job, statistics: RunStatistics) -> Explained | None:
     """Explain what takes most time in the slowest operation; None when none succeeded. Never raises for what fails.
 
-    The operation is called again, by a worker of its own and in transactions that are rolled back; of its slowest
-    call's statements, the slowest is the main one, and is explained with the parameters it had.
+    The operation is called again, by a worker of its own and in transactions that are rolled back. Its main statement
+    is the one that takes most time in all; it is explained with the parameters of its slowest execution.
     """
     means = {name: figures.response.mean for name, figures in statistics.operations.items() if figures.count}
     known = [operation.name for operation in job.workload.operations if operation.name in means]
@@ -41,33 +41,30 @@ def explain_slowest(job: Job, statistics: RunStatistics) -> Explained | None:
 
 
 def _executed(job: Job, operation: str) -> Executed | None:
-    """The main statement of the slowest of some calls. Raises ServerError where a call fails."""
+    """The main statement of some calls. Raises ServerError where one fails."""
     index = [each.name for each in job.workload.operations].index(operation)
     runtime = WorkerRuntime(job, Control(Deadline()), 0, lambda message: None)
     with runner(job, 1) as run:
-        slowest: Executed | None = run(_call(runtime, index, job))
-    return slowest
+        main: Executed | None = run(_call(runtime, index, job))
+    return main
 
 
 async def _call(runtime: WorkerRuntime, index: int, job: Job) -> Executed | None:
-    recording, worst = Recording(), Recording()
+    recording = Recording()
     recording.attach(runtime.worker, is_async=job.workload.is_async)
     try:
         await runtime.connect()
         recording.attach_connection(runtime.worker.conn)
         for _ in range(_TRIES):
-            recording.executed = []
             runtime.worker.iteration += 1
             await _rolled_back(runtime, index, is_async=job.workload.is_async)
-            if _total_s(recording) > _total_s(worst):
-                worst.executed = recording.executed
     except ServerError:
         raise
     except Exception as error:
         raise ServerError(f"it failed when it was called again: {type(error).__name__}: {error}") from None
     finally:
         await runtime.release()
-    return worst.slowest()
+    return recording.main()
 
 
 async def _rolled_back(runtime: WorkerRuntime, index: int, *, is_async: bool) -> Any:
@@ -77,7 +74,3 @@ async def _rolled_back(runtime: WorkerRuntime, index: int, *, is_async: bool) ->
             return await call()
     with conn.transaction(force_rollback=True):
         return call()
-
-
-def _total_s(recording: Recording) -> float:
-    return sum(each.duration_s for each in recording.executed)

@@ -144,7 +144,7 @@ def test_a_workload_with_its_own_connections_gets_counters_and_a_line(suite: Sui
     found, result = run(suite, source)
     activity = found["server_activity"]
     assert activity["notes"] == [
-        "waits: the workload opens its own connections, so what they wait for belongs to no iteration"
+        "waits: of no iteration, for nobody knows whose sessions they are (connect=False, or a pooler in between)"
     ]
     assert activity["iterations_sampled"] == 0
     assert sum(second.get("Timeout", 0) for second in activity["wait_timeline"]) > 10
