@@ -21,7 +21,7 @@ BANK = """
         assert total == 100 * 10_000
 
     @pytest.mark.stormdb(duration="10s", warmup="1s")
-    @pytest.mark.stormdb_slo("p99 < 20s", "throughput > 0.5/s", "errors < 0.1%")
+    @pytest.mark.stormdb_slo("p95 < 20s", "throughput > 0.5/s", "errors < 0.1%")
     def test_transfer(worker, accounts):
         a, b = worker.rng.sample(range(1, accounts + 1), 2)
         with worker.conn.transaction():
@@ -54,7 +54,7 @@ def test_the_example_of_the_documentation(suite: Suite, database: psycopg.Connec
     result.stdout.fnmatch_lines(
         [
             "*= stormdb =*",
-            "[✔?] test_it.py::test_transfer",
+            "✔ test_it.py::test_transfer",
             "  3 workers, 1.? s, after 1.00 s of warm-up",
             "  operation*count*failed*rate*p50*p95*p99*max",
             "  test_transfer * 0 */s*ms",
@@ -63,7 +63,7 @@ def test_the_example_of_the_documentation(suite: Suite, database: psycopg.Connec
             "PostgreSQL *; fsync on, shared_buffers 128MB",
         ]
     )
-    result.stdout.fnmatch_lines(["  [✔?] p99 < 20s * [mu]s*"])  # a thousand calls are too many for a busy machine
+    result.stdout.fnmatch_lines(["  ✔ p95 < 20s * [mu]s*"])
     (run,) = suite.runs()
     assert run["totals"]["operations"] > 10
     assert (run["outcome"], run["totals"]["failures"]) == ("passed", 0)
