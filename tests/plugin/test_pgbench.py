@@ -100,6 +100,8 @@ def test_a_builtin_has_its_tables(suite: Suite, database: psycopg.Connection[Any
     suite.run("--stormdb-iterations=40", "--stormdb-workers=3", "--stormdb-json=runs.json").assert_outcomes(passed=1)
     (run,) = suite.runs()
     assert (suite.path / "moved").read_text() == "2 120"
+    assert run["server_activity"]["database"]["rows_inserted"] >= 120
+    assert run["server_activity"]["rows_per_op"] >= 4
     assert run["totals"]["operations"] == run["operations"]["tpcb-like"]["count"] == 120
     assert database.execute("SELECT to_regclass('pgbench_history')").fetchone() == (None,)
 
