@@ -439,3 +439,22 @@ def test_an_undecided_run_goes_on(suite: Suite) -> None:
     (run,) = suite.runs()
     assert run["totals"]["operations"] >= 1000
     assert run["elapsed_s"] > 1.5
+
+
+def test_a_hopeless_run_ends_early(suite: Suite) -> None:
+    """A threshold with abort=True is judged by what pgbench has logged so far, and its miss ends the load."""
+    (suite.path / "one.sql").write_text("SELECT 1;\n")
+    suite.write("""
+        import pytest
+        from pytest_stormdb import pgbench
+
+        test_one = pytest.mark.stormdb(workers=2, duration="60s")(
+            pytest.mark.stormdb_slo("throughput > 100000000/s", abort=True)(pgbench("one.sql"))
+        )
+        """)
+    result = suite.run("--stormdb-json=runs.json")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*aborted after * s: throughput > 100000000/s*"])
+    (run,) = suite.runs()
+    assert run["elapsed_s"] < 40
+    assert run["totals"]["operations"] > 1000
