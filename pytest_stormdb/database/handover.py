@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import os
-import time
 from typing import NamedTuple
 
-import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from ..errors import ServerError
 from .connect import connect, with_parameters
-
-_LEFT = "SELECT FROM pg_stat_activity WHERE application_name = %s AND pid <> pg_backend_pid() LIMIT 1"
-_LOOK_S = 0.01
 
 
 class Handover(NamedTuple):
@@ -35,17 +30,6 @@ def handed_over(dsn: str) -> Handover:
     if password is not None:
         environment["PGPASSWORD"] = password
     return Handover(make_conninfo("", **parts), environment)
-
-
-def await_end_of_sessions(dsn: str, name: str, limit_s: float) -> None:
-    """Wait until the server has parted with a program's sessions: only then it has counted all that they did."""
-    deadline_s = time.monotonic() + limit_s
-    try:
-        with connect(dsn, name="stormdb set-up") as connection:
-            while time.monotonic() < deadline_s and connection.execute(_LEFT, [name]).fetchone() is not None:
-                time.sleep(_LOOK_S)
-    except (ServerError, psycopg.Error):  # where there is no server, there are no sessions
-        return
 
 
 def guarded(dsn: str, timeout_ns: int) -> str:

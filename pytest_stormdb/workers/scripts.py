@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from ..database.handover import Handover, await_end_of_sessions, guarded, handed_over
+from ..database.handover import Handover, guarded, handed_over
 from ..engine.command import Stretch, clients_per_thread, command_line, stretches, thread_count
 from ..engine.driving import Drive, Ending, Timing
 from ..engine.log import Blocks, Layout
@@ -32,7 +32,6 @@ from .process import Serve
 from .runtime import Control, Job
 
 _LIFE_NS = 1_000_000_000
-_FAREWELL_S = 2.0
 _FULL = 0.99
 """pgbench writes 4 KiB at a time: a pipe of 1 MiB that has no room for that holds 99.6 %."""
 
@@ -60,7 +59,6 @@ def serve_scripts(
         start_ns = channel.wait_for_start()
         if start_ns is not None:
             run.run(start_ns)
-            await_end_of_sessions(job.dsn, job.name, _FAREWELL_S)
             for worker in ids:
                 channel.send(WorkerDone(worker, run.elapsed_ns))
     finally:

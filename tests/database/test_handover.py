@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import time
-
 import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
-from pytest_stormdb.database.handover import await_end_of_sessions, guarded, handed_over
+from pytest_stormdb.database.handover import guarded, handed_over
 
 
 def test_a_password_is_on_no_command_line(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -38,19 +36,6 @@ def test_sessions_are_guarded(dsn: str) -> None:
             "work_mem": "5MB",
         }.items():
             assert conn.execute(f"SHOW {name}").fetchone() == (value,)
-
-
-def test_the_end_of_sessions_is_awaited(dsn: str) -> None:
-    """It is over when the last session of that name is, or when there has been time enough."""
-    name = "stormdb awaited"
-    with psycopg.connect(dsn, application_name=name):
-        began_s = time.monotonic()
-        await_end_of_sessions(f"{dsn} application_name='{name}'", name, 0.3)
-        assert time.monotonic() - began_s >= 0.3
-    await_end_of_sessions(f"{dsn} application_name='{name}'", name, 30)
-    with psycopg.connect(dsn) as conn:
-        assert conn.execute("SELECT FROM pg_stat_activity WHERE application_name = %s", [name]).fetchone() is None
-    await_end_of_sessions(f"{dsn} port=1", name, 30)
 
 
 def test_what_is_refused_is_left_out(dsn: str) -> None:
