@@ -27,6 +27,8 @@ _CHUNK_BYTES = 1 << 16
 _KEPT_CHARS = 8_192
 _F_SETPIPE_SZ: int | None = getattr(fcntl, "F_SETPIPE_SZ", None)
 _F_GETPIPE_SZ: int | None = getattr(fcntl, "F_GETPIPE_SZ", None)
+HAS_LARGE_PIPES = _F_SETPIPE_SZ is not None
+"""Elsewhere than on Linux, a pipe holds 64 KiB."""
 _PR_SET_PDEATHSIG = 1
 _PR_SET_TIMERSLACK = 29
 

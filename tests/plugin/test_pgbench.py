@@ -437,3 +437,38 @@ def test_an_undecided_run_goes_on(suite: Suite) -> None:
     (run,) = suite.runs()
     assert run["totals"]["operations"] >= 1000
     assert run["elapsed_s"] > 1.5
+
+
+def test_a_hopeless_run_ends_early(suite: Suite) -> None:
+    """A threshold with abort=True is judged by what pgbench has logged so far, and its miss ends the load."""
+    (suite.path / "one.sql").write_text("SELECT 1;\n")
+    suite.write("""
+        import pytest
+        from pytest_stormdb import pgbench
+
+        test_one = pytest.mark.stormdb(workers=2, duration="60s")(
+            pytest.mark.stormdb_slo("throughput > 100000000/s", abort=True)(pgbench("one.sql"))
+        )
+        """)
+    result = suite.run("--stormdb-json=runs.json")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*aborted after * s: throughput > 100000000/s*"])
+    (run,) = suite.runs()
+    assert run["elapsed_s"] < 40
+    assert run["totals"]["operations"] > 1000
+
+
+def test_what_the_server_did_is_known(suite: Suite) -> None:
+    """pgbench's sessions are looked at like those of workers: what each transaction cost the server, and its waits."""
+    suite.write("""
+        import pytest
+        from pytest_stormdb import pgbench
+
+        test_tpcb = pytest.mark.stormdb(workers=3, duration="4s")(pgbench(builtin="tpcb-like"))
+        """)
+    suite.run("--stormdb-json=runs.json").assert_outcomes(passed=1)
+    (run,) = suite.runs()
+    activity = run["server_activity"]
+    assert activity["rows_per_op"] > 1
+    assert activity["wal_bytes_per_op"] > 100
+    assert activity["samples"] > 10
