@@ -115,6 +115,7 @@ class _Watch:
         self._counters: Counters | None = None
         self._pulses: list[Pulse] = []
         self._notes: list[str] = []
+        self._lacks = ""
 
     def run(self) -> Observation:
         """All of it, from before the start until after the end."""
@@ -201,7 +202,7 @@ class _Watch:
         deadline_s = time.monotonic() + _LEAVE_S
         while left := self._conn.execute(_LEFT, [self._observer._name]).fetchall()[0][0]:
             if time.monotonic() > deadline_s:
-                self._notes.append(f"counters: {left} sessions of the workers have not ended; they may miss their last")
+                self._lacks = f"counters: {left} sessions of the run have not ended and handed in theirs (a pooler's?)"
                 break
             time.sleep(0.005)
         if self._is_late:
@@ -214,6 +215,8 @@ class _Watch:
     def _growth(self, before: Counters) -> Counters:
         """What the counters grew by in the measured part."""
         self._pulses.append(read_pulse(self._conn, self._database))
+        if self._lacks:
+            return Counters(missing=(self._lacks,))
         is_cold = not self._observer._has_warmup
         if self._counters is None or self._is_late:
             self._counters = before if is_cold else self._counters
