@@ -285,7 +285,7 @@ def test_asynchronous_statements_are_explained(suite: Suite) -> None:
 @needs_pgbouncer
 @pytest.mark.parametrize("mode", ["session", "transaction"])
 def test_behind_a_pooler_less_is_seen_and_said(suite: Suite, server: EmbeddedServer, mode: str) -> None:
-    """Sessions are not the workers' own: no shares. And those that a pooler keeps do not hand in: no counters, either."""
+    """Sessions are not the workers' own: no shares. Those that a pooler keeps do not hand in: no counters, either."""
     source = """
     @pytest.mark.stormdb(workers=2, duration="2s")
     def test_read(worker, account):
