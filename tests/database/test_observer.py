@@ -45,7 +45,7 @@ def test_commits_equal_operations_and_log_bytes_the_growth_of_the_log(
     assert growth.get("wal", "bytes") == pytest.approx(growth.get("position", "position"), rel=0.1)
     assert 150 < (activity.per_operation("wal_bytes") or 0) < 400
     assert activity.per_operation("temp_bytes") == 0
-    assert 1 <= (activity.per_operation("blocks") or 0) < 6
+    assert 1 <= (activity.per_operation("blocks") or 0) < (6 if not slack else 20)
     assert [(table.name, table.inserted) for table in activity.tables] == [("public.log", operations)]
     assert activity.notes == ()
 
