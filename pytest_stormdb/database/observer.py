@@ -20,11 +20,12 @@ from psycopg.conninfo import conninfo_to_dict
 from ..errors import ServerError
 from ..measurement.counters import Counters
 from .activity import Event, Observation
-from .connect import connect
+from .connect import connect, connect_as
 from .costs import FLUSHES_FROM, BackendWork, flush_counters, work_of
 from .counters import read_counters, read_position
 from .pulse import Pulse, events_of, read_pulse
 from .statements import read_statements
+from .steady import LimitedConnection
 from .tables import Table, read_tables, used
 from .tuning import changed_settings
 from .waits import WaitSampler, grown, read_profile
@@ -38,7 +39,7 @@ _LEAVE_S = 2.0
 _LATE_S = 0.6
 """PostgreSQL 14 keeps counters in a process that writes them down every half second."""
 _JOIN_S = 20.0
-_PATIENCE = "5s"
+_PATIENCE_S = 5.0
 _LEFT = "SELECT count(*) FROM pg_stat_get_activity(NULL) WHERE starts_with(application_name, %s)"
 
 
@@ -92,8 +93,9 @@ class Observer:
 
     def _observe(self) -> None:
         try:
-            with contextlib.closing(connect(self._dsn, name="stormdb activity")) as conn:
-                conn.execute(f"SET statement_timeout = '{_PATIENCE}'")
+            with contextlib.closing(connect_as(LimitedConnection, self._dsn, name="stormdb activity")) as conn:
+                # Behind a pooler, a setting or a prepared statement of ours would meet the load, or nobody.
+                conn.limit_s, conn.prepare_threshold = _PATIENCE_S, None
                 self._seen = _Watch(self, conn).run()
         except (psycopg.Error, ServerError) as error:
             reason = str(error).strip().splitlines()[0]

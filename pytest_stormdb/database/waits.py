@@ -84,7 +84,7 @@ class WaitSampler:
         self._mark(_OPEN_NS)
         sent_ns = perf_counter_ns()
         try:
-            rows = self._conn.execute(_LOOK, [self._name, list(self._pids)], prepare=True).fetchall()
+            rows = self._conn.execute(_LOOK, [self._name, list(self._pids)]).fetchall()
         finally:
             received_ns = perf_counter_ns()
             self._mark(received_ns)

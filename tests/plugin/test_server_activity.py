@@ -76,7 +76,7 @@ def test_inserts_are_counted_to_the_last(suite: Suite) -> None:
     found, result = run(suite, source)
     activity, operations = found["server_activity"], found["totals"]["operations"]
     assert activity["database"]["rows_inserted"] == operations
-    assert activity["database"]["commits"] == operations
+    assert 0 <= activity["database"]["commits"] - operations <= 10  # autovacuum's may be among them
     assert activity["wal"]["bytes"] == pytest.approx(activity["position"]["position"], rel=0.1)
     assert 150 < activity["wal_bytes_per_op"] < 400
     assert [each["verdict"] for each in found["thresholds"]] == ["pass", "pass"]
@@ -96,7 +96,8 @@ def test_the_set_up_is_not_counted(suite: Suite) -> None:
     """
     found, _ = run(suite, source)
     assert found["server_activity"]["database"]["rows_inserted"] == 0
-    assert found["server_activity"]["database"]["commits"] == found["totals"]["operations"]
+    extra = found["server_activity"]["database"]["commits"] - found["totals"]["operations"]
+    assert 0 <= extra <= 10  # autovacuum's
 
 
 @pytest.mark.slow
