@@ -19,7 +19,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from ..errors import ServerError
 from ..measurement.counters import Counters
-from .activity import Event, Observation
+from .activity import WITH_SET_UP, Event, Observation
 from .connect import connect, connect_as
 from .costs import FLUSHES_FROM, BackendWork, flush_counters, work_of
 from .counters import read_counters, read_position
@@ -30,7 +30,8 @@ from .tables import Table, read_tables, used
 from .tuning import changed_settings
 from .waits import WaitSampler, grown, read_profile
 
-_SETTLE_NS = 300_000_000
+_SETTLE_NS = (50_000_000, 300_000_000)
+"""Once soon, since a run may be short, and once when workers that began in the middle of a call are through, too."""
 _SETTLED_NS = 1_000_000_000
 _PULSE_NS = 1_000_000_000
 _SLICE_S = 0.02
@@ -165,12 +166,12 @@ class _Watch:
     def _watch(self) -> None:
         """Look at the backends at random instants, at the whole once a second, until the end."""
         self._pulses.append(read_pulse(self._conn, self._database))
-        has_settled = False
+        left = list(_SETTLE_NS)
         while not self._ended.wait(self._sampler.pause_s()):
             self._sampler.look()
             now_ns = perf_counter_ns()
-            if not has_settled and now_ns >= self._from_ns + _SETTLE_NS:
-                has_settled = True
+            if left and now_ns >= self._from_ns + left[0]:
+                del left[0]
                 self._settle()
             if now_ns >= self._pulses[-1].at_ns + _PULSE_NS:
                 self._pulses.append(read_pulse(self._conn, self._database))
@@ -220,8 +221,9 @@ class _Watch:
         if self._lacks:
             return Counters(missing=(self._lacks,))
         is_cold = not self._observer._has_warmup
-        if self._counters is None or self._is_late:
-            self._counters = before if is_cold else self._counters
+        if is_cold and (self._counters is None or self._is_late):
+            self._counters = before
+            self._notes.append(WITH_SET_UP)
         if self._counters is None:
             return Counters(missing=("counters: too short or too busy a run to tell its work from the warm-up's",))
         if self._is_late and not is_cold:
