@@ -17,6 +17,9 @@ from .waits import Blocker, timeline
 
 COSTS = ("blocks", "rows", "wal_bytes", "temp_bytes")
 """The kinds of work that are counted per operation."""
+WITH_SET_UP = (
+    "counters: the set-up of the workers' sessions is among them; too short or too busy a run to tell it apart"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +128,11 @@ class ServerActivity:
         """One of the COSTS per successful operation; None where it is not known, or nothing succeeded."""
         work = self.work(kind)
         return None if work is None or not self.operations else work / self.operations
+
+    @property
+    def counts_set_up(self) -> bool:
+        """Whether more was counted than the measured part: what the workers' sessions needed to get ready."""
+        return WITH_SET_UP in self.notes
 
     @property
     def shares_wal(self) -> bool:

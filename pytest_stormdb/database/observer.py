@@ -19,17 +19,19 @@ from psycopg.conninfo import conninfo_to_dict
 
 from ..errors import ServerError
 from ..measurement.counters import Counters
-from .activity import Event, Observation
-from .connect import connect
+from .activity import WITH_SET_UP, Event, Observation
+from .connect import connect, connect_as
 from .costs import FLUSHES_FROM, BackendWork, flush_counters, work_of
 from .counters import read_counters, read_position
 from .pulse import Pulse, events_of, read_pulse
 from .statements import read_statements
+from .steady import LimitedConnection
 from .tables import Table, read_tables, used
 from .tuning import changed_settings
 from .waits import WaitSampler, grown, read_profile
 
-_SETTLE_NS = 300_000_000
+_SETTLE_NS = (50_000_000, 300_000_000)
+"""Once soon, since a run may be short, and once when workers that began in the middle of a call are through, too."""
 _SETTLED_NS = 1_000_000_000
 _PULSE_NS = 1_000_000_000
 _SLICE_S = 0.02
@@ -38,7 +40,7 @@ _LEAVE_S = 2.0
 _LATE_S = 0.6
 """PostgreSQL 14 keeps counters in a process that writes them down every half second."""
 _JOIN_S = 20.0
-_PATIENCE = "5s"
+_PATIENCE_S = 5.0
 _LEFT = "SELECT count(*) FROM pg_stat_get_activity(NULL) WHERE starts_with(application_name, %s)"
 
 
@@ -92,8 +94,9 @@ class Observer:
 
     def _observe(self) -> None:
         try:
-            with contextlib.closing(connect(self._dsn, name="stormdb activity")) as conn:
-                conn.execute(f"SET statement_timeout = '{_PATIENCE}'")
+            with contextlib.closing(connect_as(LimitedConnection, self._dsn, name="stormdb activity")) as conn:
+                # Behind a pooler, a setting or a prepared statement of ours would meet the load, or nobody.
+                conn.limit_s, conn.prepare_threshold = _PATIENCE_S, None
                 self._seen = _Watch(self, conn).run()
         except (psycopg.Error, ServerError) as error:
             reason = str(error).strip().splitlines()[0]
@@ -115,6 +118,7 @@ class _Watch:
         self._counters: Counters | None = None
         self._pulses: list[Pulse] = []
         self._notes: list[str] = []
+        self._lacks = ""
 
     def run(self) -> Observation:
         """All of it, from before the start until after the end."""
@@ -162,12 +166,12 @@ class _Watch:
     def _watch(self) -> None:
         """Look at the backends at random instants, at the whole once a second, until the end."""
         self._pulses.append(read_pulse(self._conn, self._database))
-        has_settled = False
+        left = list(_SETTLE_NS)
         while not self._ended.wait(self._sampler.pause_s()):
             self._sampler.look()
             now_ns = perf_counter_ns()
-            if not has_settled and now_ns >= self._from_ns + _SETTLE_NS:
-                has_settled = True
+            if left and now_ns >= self._from_ns + left[0]:
+                del left[0]
                 self._settle()
             if now_ns >= self._pulses[-1].at_ns + _PULSE_NS:
                 self._pulses.append(read_pulse(self._conn, self._database))
@@ -201,7 +205,7 @@ class _Watch:
         deadline_s = time.monotonic() + _LEAVE_S
         while left := self._conn.execute(_LEFT, [self._observer._name]).fetchall()[0][0]:
             if time.monotonic() > deadline_s:
-                self._notes.append(f"counters: {left} sessions of the workers have not ended; they may miss their last")
+                self._lacks = f"counters: {left} sessions of the run have not ended and handed in theirs (a pooler's?)"
                 break
             time.sleep(0.005)
         if self._is_late:
@@ -214,9 +218,12 @@ class _Watch:
     def _growth(self, before: Counters) -> Counters:
         """What the counters grew by in the measured part."""
         self._pulses.append(read_pulse(self._conn, self._database))
+        if self._lacks:
+            return Counters(missing=(self._lacks,))
         is_cold = not self._observer._has_warmup
-        if self._counters is None or self._is_late:
-            self._counters = before if is_cold else self._counters
+        if is_cold and (self._counters is None or self._is_late):
+            self._counters = before
+            self._notes.append(WITH_SET_UP)
         if self._counters is None:
             return Counters(missing=("counters: too short or too busy a run to tell its work from the warm-up's",))
         if self._is_late and not is_cold:

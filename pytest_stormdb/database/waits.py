@@ -20,6 +20,7 @@ from ..measurement.query_text import shortened
 _SHORTEST_PAUSE_S = 0.05
 _LONGEST_PAUSE_S = 0.15
 _BLOCKERS_EVERY_NS = 1_000_000_000
+_BLIND = 3
 _OPEN_NS = (1 << 63) - 1
 _LOOK = """
     SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint, pid, state, wait_event_type, wait_event
@@ -64,7 +65,7 @@ class WaitSampler:
         self.blockers: Counter[Blocker] = Counter()
         self.hidden = 0
         self._clock = ServerClock()
-        self._is_blind = True
+        self._blind_looks = 0
         self._conn = conn
         self._name = name
         self._pids = pids
@@ -84,13 +85,13 @@ class WaitSampler:
         self._mark(_OPEN_NS)
         sent_ns = perf_counter_ns()
         try:
-            rows = self._conn.execute(_LOOK, [self._name, list(self._pids)], prepare=True).fetchall()
+            rows = self._conn.execute(_LOOK, [self._name, list(self._pids)]).fetchall()
         finally:
             received_ns = perf_counter_ns()
             self._mark(received_ns)
+        self._blind_looks += not rows
         if not rows:
             return
-        self._is_blind = False
         at_ns = self._clock.instant_ns(sent_ns, received_ns, rows[0][0] * 1000)
         waiting = [self._note(at_ns, *row[1:]) for row in rows]
         locked = [pid for pid in waiting if pid]
@@ -106,11 +107,11 @@ class WaitSampler:
 
     def place_ns(self, server_ns: int) -> int | None:
         """A reading of the server's clock on ours; None before any backend was seen."""
-        return None if self._is_blind else self._clock.place_ns(server_ns)
+        return self._clock.place_ns(server_ns) if self._looks or self.hidden else None
 
     def complaints(self) -> Iterator[str]:
         """Why there are no samples, or fewer than there could be."""
-        if self._is_blind:
+        if self._blind_looks >= _BLIND and not (self._looks or self.hidden):
             yield "waits: no session of the workers is visible on the server (is there a pooler in between?)"
         if self.hidden:
             yield "waits: the workers' sessions are hidden: grant this role pg_monitor, and see track_activities"

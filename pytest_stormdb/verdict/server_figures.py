@@ -77,6 +77,8 @@ def _cost(kind: str, activity: ServerActivity) -> ServerFigure:
     if kind == "wal_bytes" and activity.shares_wal:
         return ServerFigure(None, missing="other databases of the server were written to, and its log is for all")
     value = activity.per_operation(kind)
+    if value is not None and activity.counts_set_up:
+        return ServerFigure(value, 0.0, value)
     return ServerFigure(value, missing="" if value is not None else _why_missing(activity))
 
 

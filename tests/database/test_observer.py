@@ -12,6 +12,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from pytest_stormdb.database.activity import WITH_SET_UP
 from pytest_stormdb.database.observer import Observer
 from pytest_stormdb.embedded.server import EmbeddedServer
 
@@ -45,9 +46,9 @@ def test_commits_equal_operations_and_log_bytes_the_growth_of_the_log(
     assert growth.get("wal", "bytes") == pytest.approx(growth.get("position", "position"), rel=0.1)
     assert 150 < (activity.per_operation("wal_bytes") or 0) < 400
     assert activity.per_operation("temp_bytes") == 0
-    assert 1 <= (activity.per_operation("blocks") or 0) < 6
+    assert 1 <= (activity.per_operation("blocks") or 0) < (6 if not slack else 20)
     assert [(table.name, table.inserted) for table in activity.tables] == [("public.log", operations)]
-    assert activity.notes == ()
+    assert activity.notes == (() if not slack else (WITH_SET_UP,))
 
 
 def _version(server: EmbeddedServer) -> int:
@@ -215,7 +216,7 @@ def test_sessions_that_are_not_to_be_found_are_said(server: EmbeddedServer, newe
     observer = Observer(server.dsn, newest_dsn, NAME, pids={1: 0}, marks=marks, has_warmup=False)
     with observer.during():
         marks.measured_from_ns = time.perf_counter_ns()
-        time.sleep(0.5)
+        time.sleep(1.5)
     assert observer.result().notes == (
         "waits: no session of the workers is visible on the server (is there a pooler in between?)",
     )
@@ -231,8 +232,14 @@ def test_a_server_that_cannot_be_reached_is_a_note(server: EmbeddedServer, newes
     assert note.startswith("server activity was not observed to the end: cannot connect to postgres@")
 
 
-def test_a_short_measured_part_after_a_warm_up_is_not_told_apart(server: EmbeddedServer, newest_dsn: str) -> None:
-    """Counters are handed in once a second: those of 0.2 s may be the warm-up's, and are left out with a line."""
-    observed = observe(server.dsn, newest_dsn, lambda conn: conn.execute("SELECT 1"), duration_s=0.2, has_warmup=True)
-    assert set(observed.activity.growth.groups) == {"position"}
-    assert observed.activity.notes == ("counters: too short or too busy a run to tell its work from the warm-up's",)
+def test_a_part_too_short_to_read_in_time_is_told_apart(server: EmbeddedServer, newest_dsn: str) -> None:
+    """After a warm-up, milliseconds are not counted; without one, the sessions' set-up is among it. Both is said."""
+    warm, cold = (
+        observe(server.dsn, newest_dsn, lambda conn: conn.execute("SELECT 1"), duration_s=0.02, has_warmup=has_warmup)
+        for has_warmup in (True, False)
+    )
+    assert set(warm.activity.growth.groups) == {"position"}
+    assert warm.activity.notes == ("counters: too short or too busy a run to tell its work from the warm-up's",)
+    assert cold.activity.notes == (WITH_SET_UP,)
+    assert cold.activity.counts_set_up
+    assert (cold.activity.growth.get("database", "commits") or 0) >= cold.operations

@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 
-from pytest_stormdb.database.activity import ServerActivity
+from pytest_stormdb.database.activity import WITH_SET_UP, ServerActivity
 from pytest_stormdb.errors import PlanError
 from pytest_stormdb.measurement.counters import Counters
 from pytest_stormdb.measurement.shares import Profile
@@ -68,6 +68,13 @@ def test_what_is_not_known_is_inconclusive(expression: str, changes: dict[str, o
     """With the reason; nothing passes or fails for want of a figure."""
     found = verdict(expression, dataclasses.replace(server_activity(), **changes))  # type: ignore[arg-type]
     assert (found.ruling, found.estimate, found.reason) == ("inconclusive", None, reason)
+
+
+def test_costs_that_set_up_is_among_fail_nothing() -> None:
+    """They are at most what was counted: that passes, and misses no limit for sure."""
+    activity = dataclasses.replace(server_activity(), notes=(WITH_SET_UP,))
+    assert verdict("server.blocks_per_op < 4", activity).ruling == "pass"
+    assert verdict("server.blocks_per_op < 3", activity).ruling == "inconclusive"
 
 
 def test_few_looks_decide_nothing() -> None:
