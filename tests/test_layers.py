@@ -51,7 +51,7 @@ ROOMS = {
     ),
     "cli": "",
     "plugin": (
-        "options packages files outputs screen arm rival session scripts reporting sharing collection workloads"
+        "options packages files outputs screen arm rival benchmark session scripts reporting sharing collection workloads"
         " settings doubts execution comparison against trends fixtures hooks"
     ),
 }

@@ -224,6 +224,9 @@ OPTIONS: tuple[Option, ...] = (
         "10%",
         "RATIO",
     ),
+    Option(
+        "benchmark", FLAG, FLAG_AND_INI, "put each workload beside the benchmarks of pytest-benchmark", default=False
+    ),
     Option("save", _KEPT, FLAG_AND_INI, "keep all runs under `.stormdb/NAME`, for trends", metavar="NAME"),
     Option("compare", _KEPT, FLAG_AND_INI, "lay all runs beside those kept under `.stormdb/NAME`", metavar="NAME"),
     Option(

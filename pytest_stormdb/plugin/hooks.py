@@ -79,6 +79,13 @@ def pytest_load_initial_conftests(early_config: pytest.Config, args: list[str]) 
     early_config.stash[PACKAGES].look_around(list(given))
 
 
+def pytest_sessionstart(session: pytest.Session) -> None:
+    if value_of(session.config, "benchmark") is True:
+        from .benchmark import check_benchmark
+
+        check_benchmark(session.config)
+
+
 def pytest_report_header(config: pytest.Config) -> str | None:
     return announcement(config.stash[PACKAGES])
 
