@@ -51,8 +51,8 @@ ROOMS = {
     ),
     "cli": "",
     "plugin": (
-        "options packages files outputs screen arm rival benchmark session scripts reporting sharing collection workloads"
-        " settings doubts execution comparison against trends fixtures hooks"
+        "options packages files outputs screen arm rival benchmark session scripts reporting sharing collection"
+        " workloads settings doubts execution comparison against trends fixtures hooks"
     ),
 }
 """The map of the project, the lowest first: rooms, and within each room its modules.

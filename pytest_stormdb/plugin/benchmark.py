@@ -49,9 +49,9 @@ def _add(item: pytest.Item, record: RunRecord, suffix: str, figures: OperationSt
         cprofile_stats=None,
         has_error=False,
     )
-    stats = Metadata(fixture, 1, dict(_OPTIONS))
+    stats = Metadata(fixture, 1, dict(_OPTIONS))  # type: ignore[no-untyped-call]
     for duration_s in representative_s(figures.response.histogram):
-        stats.stats.update(duration_s)
+        stats.stats.update(duration_s)  # type: ignore[no-untyped-call]
     item.config._benchmarksession.benchmarks.append(stats)  # type: ignore[attr-defined]
 
 
