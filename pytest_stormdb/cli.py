@@ -50,6 +50,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="stormdb", description="Packaged workloads of pytest-stormdb.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    compare = commands.add_parser("compare", help="lay two documents of --stormdb-json beside each other")
+    compare.add_argument("first", metavar="A.json", type=Path)
+    compare.add_argument("second", metavar="B.json", type=Path)
     new = commands.add_parser("new", help="write a packaged workload that runs as it is")
     new.add_argument("name", metavar="NAME")
     for command, summary in {
@@ -245,4 +248,21 @@ def _give_up_stdout() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-_COMMANDS = {"new": _new, "seal": _seal, "verify": _verify, "list": _list, "schema": _schema, "report": _report}
+def _compare(arguments: argparse.Namespace) -> int:
+    from .reports.stored import load_document
+    from .reports.trend import compared
+
+    for line in compared(load_document(arguments.first), load_document(arguments.second)):
+        _say(line)
+    return FINE
+
+
+_COMMANDS = {
+    "new": _new,
+    "seal": _seal,
+    "verify": _verify,
+    "list": _list,
+    "schema": _schema,
+    "report": _report,
+    "compare": _compare,
+}

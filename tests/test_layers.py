@@ -43,16 +43,16 @@ ROOMS = {
         " supervisor"
     ),
     "reports": (
-        "shown columns lines server_activity news terminal junit document stored html charts server_page run_page"
-        " comparison_page page markdown live"
+        "shown columns lines server_activity news terminal junit document stored saved trend html charts server_page"
+        " run_page comparison_page page markdown live"
     ),
     "run": (
         "progress figures conclusion preconditions smoke slowest alternating rivalry comparing result compared pipeline"
     ),
     "cli": "",
     "plugin": (
-        "options packages files outputs screen arm rival session scripts reporting sharing collection workloads"
-        " settings doubts execution comparison against fixtures hooks"
+        "options packages files outputs screen arm rival benchmark session scripts reporting sharing collection"
+        " workloads settings doubts execution comparison against trends fixtures hooks"
     ),
 }
 """The map of the project, the lowest first: rooms, and within each room its modules.

@@ -19,6 +19,7 @@ checked before anything runs. What no kind of ``load/values.py`` reads gets a ``
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -70,6 +71,13 @@ def _arm(value: object, what: str) -> tuple[str, str]:
     return kind, where.strip()
 
 
+def _kept(value: object, what: str) -> str:
+    if not isinstance(value, str) or not re.fullmatch(r"\w[\w.-]*", value):
+        raise PlanError(f"{what}: {value!r} is no name of letters, digits, dots, dashes and underscores")
+    return value
+
+
+_KEPT = Kind(_kept, "a name")
 _ARM = Kind(_arm, "another arm: 'dsn:postgresql://...' or 'git:main'")
 _POLICY = choice("off", "verify", "require")
 _STAGES = Kind(_stages, "stages such as '10:30s,10->50:30s' of workers or '100/s->500/s:1m' of rates")
@@ -216,6 +224,11 @@ OPTIONS: tuple[Option, ...] = (
         "10%",
         "RATIO",
     ),
+    Option(
+        "benchmark", FLAG, FLAG_AND_INI, "put each workload beside the benchmarks of pytest-benchmark", default=False
+    ),
+    Option("save", _KEPT, FLAG_AND_INI, "keep all runs under `.stormdb/NAME`, for trends", metavar="NAME"),
+    Option("compare", _KEPT, FLAG_AND_INI, "lay all runs beside those kept under `.stormdb/NAME`", metavar="NAME"),
     Option(
         "until_decided",
         POSITIVE_DURATION,

@@ -21,6 +21,7 @@ from ..run.preconditions import checked_before, preflight
 from ..run.result import Result
 from ..run.smoke import run_once
 from ..workload.contract import Operation, WorkerPlaceholder, Workload
+from .benchmark import put_beside
 from .collection import arguments_of, mix_of
 from .doubts import doubt
 from .options import value_of
@@ -244,6 +245,8 @@ def run_unmeasured(item: pytest.Item, state: Session, workload: Workload, plan: 
 
 def _keep(item: pytest.Item, state: Session, record: RunRecord) -> None:
     state.records.append(record)
+    if value_of(item.config, "benchmark"):
+        put_beside(item, record)
     junit.write(record, item.user_properties)
 
 

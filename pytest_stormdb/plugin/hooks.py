@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from ..errors import PlanError
+from ..load.option import NOT_GIVEN
 from .collection import (
     Mix,
     collection_error,
@@ -35,7 +36,7 @@ from .fixtures import (  # noqa: F401 - pytest finds the fixtures here
     stormdb_url,
     worker,
 )
-from .options import MARKED, add_options, check_early, is_given
+from .options import MARKED, add_options, check_early, is_given, value_of
 from .packages import (
     PACKAGES,
     Packages,
@@ -76,6 +77,13 @@ def pytest_load_initial_conftests(early_config: pytest.Config, args: list[str]) 
     early_config.stash[PACKAGES] = Packages(early_config)
     given = early_config.known_args_namespace.file_or_dir or early_config.getini("testpaths") or ["."]
     early_config.stash[PACKAGES].look_around(list(given))
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    if value_of(session.config, "benchmark") is True:
+        from .benchmark import check_benchmark
+
+        check_benchmark(session.config)
 
 
 def pytest_report_header(config: pytest.Config) -> str | None:
@@ -251,13 +259,26 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """A report that cannot be written costs itself, and the exit status, and nothing else."""
     state = session.config.stash[SESSION]
+    _look_back(session.config, state)
     wanted = wanted_reports(session.config, has_runs=bool(state.records))
     if wanted and not hasattr(session.config, "workerinput"):
         from .outputs import write_reports
 
-        state.unwritten = write_reports(state.record, wanted)
-        if state.unwritten and session.exitstatus == pytest.ExitCode.OK:
-            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        state.unwritten += write_reports(state.record, wanted)
+    if state.unwritten and session.exitstatus == pytest.ExitCode.OK:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def _look_back(config: pytest.Config, state: Session) -> None:
+    """Lay the session beside earlier ones, and keep it, where that is wanted."""
+    if hasattr(config, "workerinput") or {value_of(config, name) for name in ("save", "compare")} == {NOT_GIVEN}:
+        return
+    from .trends import beside_earlier
+
+    try:
+        state.notes += beside_earlier(config, state.record)
+    except (OSError, PlanError) as error:
+        state.unwritten.append(f"--stormdb-save: {error}")
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:

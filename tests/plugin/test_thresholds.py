@@ -189,7 +189,7 @@ def test_a_threshold_of_a_method_is_for_its_operation(suite: Suite) -> None:
             @pytest.mark.stormdb_operation(weight=1)
             @pytest.mark.stormdb_slo("p50 < 1ms")
             def slow(self, worker):
-                worker.conn.execute("SELECT pg_sleep(0.02)")
+                worker.conn.execute("SELECT pg_sleep(0.05)")
 
             @pytest.mark.stormdb_operation(weight=1)
             @pytest.mark.stormdb_slo("p50 < 10s")

@@ -1,0 +1,109 @@
+"""Stored records: kept, read back, and laid beside each other with what differs between them."""
+
+from __future__ import annotations
+
+import copy
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pytest_stormdb.record import SessionRecord
+from pytest_stormdb.reports.document import document
+from pytest_stormdb.reports.saved import differences, figure, fingerprint, history, save
+from pytest_stormdb.reports.trend import compared, trend
+
+from ..records import plain_record
+
+
+def made(factor: float = 1.0, **environment: Any) -> dict[str, Any]:
+    """A session of one run whose latencies are so many times as long."""
+    found: dict[str, Any] = json.loads(json.dumps(document(SessionRecord((plain_record(),)))))
+    for key in ("p50_s", "p95_s", "p99_s"):
+        found["runs"][0]["totals"]["response"][key] *= factor
+    found["environment"] |= environment
+    return found
+
+
+def test_sessions_are_kept_in_their_order(tmp_path: Path) -> None:
+    """Each session has a file of its own, numbered on; what is read back is what was saved."""
+    folder = tmp_path / ".stormdb" / "main"
+    sessions = [made(factor) for factor in (1.0, 1.1, 1.2)]
+    assert [save(session, folder).name for session in sessions] == ["000001.json", "000002.json", "000003.json"]
+    assert list(history(folder)) == sessions
+    assert list(history(tmp_path / "nothing")) == []
+
+
+def test_the_table_has_a_line_for_each_run(tmp_path: Path) -> None:
+    """A header, then time, commit and figures: what Otava's CSV importer takes."""
+    save(made(), tmp_path, "abc123")
+    save(made(2.0), tmp_path, "def456")
+    (table,) = tmp_path.glob("*.csv")
+    assert table.name == "test_shop.py_test_read.csv"
+    rows = list(csv.DictReader(table.read_text().splitlines()))
+    assert [row["commit"] for row in rows] == ["abc123", "def456"]
+    assert float(rows[1]["p95"]) == pytest.approx(2 * float(rows[0]["p95"]))
+    assert rows[0]["throughput"] == "100.0"
+
+
+@given(
+    st.dictionaries(st.text(max_size=5), st.text(max_size=5)), st.dictionaries(st.text(max_size=5), st.text(max_size=5))
+)
+def test_differences_are_told_both_ways(first: dict[str, str], second: dict[str, str]) -> None:
+    """As many in one direction as in the other, and none of what is alike."""
+    assert len(differences(first, second)) == len(differences(second, first))
+    assert (differences(first, second) == []) == (first == second)
+
+
+def test_a_fingerprint_is_of_machine_software_server_and_load() -> None:
+    """Another number of CPUs, of workers, or another setting is another fingerprint; another seed is not."""
+    base = made()
+    own = fingerprint(base, base["runs"][0])
+    assert differences(own, fingerprint(made(cpus=64), base["runs"][0]))[0].endswith("-> 64")
+    changed = copy.deepcopy(base)
+    changed["runs"][0]["plan"] |= {"workers": 9, "seed": 5}
+    changed["runs"][0]["server"]["settings"]["fsync"] = "off"
+    assert differences(own, fingerprint(changed, changed["runs"][0])) == ["setting fsync on -> off", "workers 4 -> 9"]
+
+
+def test_a_run_is_laid_beside_those_before() -> None:
+    """Ten runs predict the next one; one twice as slow is above, and it is said what could have been seen."""
+    earlier = [made(1 + step / 100) for step in range(10)]
+    lines = list(trend(made(2.0), earlier, "main"))
+    assert lines[0] == "test_shop.py::test_read: 10 earlier runs like it under 'main'"
+    assert lines[2].startswith("  p95 380 ms: above 1")
+    assert "% could be seen" in lines[2]
+    assert "it takes to tell" not in lines[2]
+    within = list(trend(made(1.05), earlier[:3], "main"))
+    assert within[2].startswith("  p95 200 ms: within")
+    assert within[2].endswith("could be seen, from 3 of the 10 runs it takes to tell")
+
+
+def test_unlike_runs_are_not_compared() -> None:
+    """Runs from another machine are counted, and what differs is named."""
+    lines = list(trend(made(), [made(cpus=64), made(cpus=64)], "main"))
+    assert lines[0].endswith(": 0 earlier runs like it under 'main'")
+    assert lines[1].startswith("  not compared with 2 that were made otherwise: cpus 64 -> ")
+    assert len(lines) == 2
+
+
+def test_two_sessions_are_compared_with_what_differs() -> None:
+    """Ratios run by run, what is unlike beside the name, and what such a comparison is worth at the end."""
+    lines = list(compared(made(), made(1.5, cpus=64)))
+    assert lines[0].startswith("test_shop.py::test_read  (unlike: cpus ")
+    assert lines[2].split() == ["p95", "190", "ms", "285", "ms", "+50.0", "%"]
+    assert lines[-1].startswith("One run each: ")
+    nothing = made() | {"runs": []}
+    assert next(compared(nothing, made())) == "test_shop.py::test_read: only in the second"
+    assert next(compared(made(), nothing)) == "test_shop.py::test_read: only in the first"
+
+
+def test_a_figure_that_is_missing_is_none() -> None:
+    """Older records, and servers that count nothing, have no costs."""
+    run = made()["runs"][0]
+    assert figure(run, "p95") == pytest.approx(0.19, rel=1e-3)
+    assert figure(run | {"server_activity": None}, "server.blocks_per_op") is None
