@@ -43,8 +43,8 @@ ROOMS = {
         " supervisor"
     ),
     "reports": (
-        "shown columns lines server_activity news terminal junit document stored html charts server_page run_page"
-        " comparison_page page markdown live"
+        "shown columns lines server_activity news terminal junit effects document stored html charts server_page"
+        " run_page comparison_page page markdown live"
     ),
     "run": (
         "progress figures conclusion preconditions smoke slowest alternating rivalry comparing result compared pipeline"
