@@ -13,11 +13,14 @@ from typing import Any
 
 import psycopg
 import pytest
+from hypothesis import settings
 
 import pytest_stormdb
 from pytest_stormdb.embedded.server import EmbeddedServer
 
 pytest.register_assert_rewrite("tests.golden")  # its differences are to be read
+settings.register_profile("patient", deadline=None)  # a busy machine is no failure
+settings.load_profile("patient")
 
 ROOT = Path(pytest_stormdb.__file__).parents[1]
 LIMIT_S = 90.0

@@ -43,7 +43,8 @@ ROOMS = {
         " supervisor"
     ),
     "reports": (
-        "shown columns lines server_activity news terminal junit document stored saved trend html charts server_page"
+        "shown columns lines server_activity news terminal junit effects document stored saved trend html charts"
+        " server_page"
         " run_page comparison_page page markdown live"
     ),
     "run": (

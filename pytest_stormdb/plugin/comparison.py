@@ -19,10 +19,12 @@ from ..reports.junit import comparison_properties
 from ..run.alternating import Arm, Epoch, run_epoch, shortest_ns_of
 from ..run.compared import Compared
 from ..run.comparing import compare
+from ..run.progress import ComparisonWatch
 from ..units import parse_duration_ns, parse_ratio
 from ..verdict.comparison import SESSION_ALPHA, Claim, share_of
 from .doubts import doubt
 from .execution import longest_ns, raise_interruption, run_unmeasured, workload_of_callable
+from .screen import screen_of
 from .scripts import is_scripts
 from .session import SESSION, as_test_failures
 from .settings import settings_of_call
@@ -64,9 +66,10 @@ def compare_in_hand(
 
     def play(alternation: Alternation) -> Epoch:
         with places(max(0, alternation.epoch)) as arms:
-            return run_epoch(arms, plan, alternation)
+            return run_epoch(arms, plan, alternation, watch)
 
-    with as_test_failures():
+    with as_test_failures(), screen_of(item.config) as screen:
+        watch = ComparisonWatch(item.nodeid, names, budget_s, screen)
         session.start_outputs()
         record = compare(
             item.nodeid,
@@ -77,6 +80,7 @@ def compare_in_hand(
             budget_s=budget_s,
             seed=secrets.randbits(32) if seed is None else int(seed),
             shortest_ns=shortest_ns_of(fixed, plan),
+            told=watch.told,
         )
     keep(item, record, "stormdb.compare")
     return Compared(record, lambda text: doubt(item, text))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import json
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,16 +22,14 @@ from ..record import (
     StageResult,
     environment,
 )
-from ..verdict.betting import confidence_sequence
-from ..verdict.comparison import Comparison
 from ..verdict.threshold import Verdict
+from .effects import effects_of
+from .server_activity import activity_document, explained_document
 
 if TYPE_CHECKING:
     from ..database.server import ServerFacts
-from .server_activity import activity_document, explained_document
 
 FORMAT = "stormdb-run/1"
-_LOOKS = 10
 
 
 def write(document: Mapping[str, Any], out: Path) -> None:
@@ -120,25 +117,8 @@ def comparison_document(record: ComparisonRecord) -> dict[str, Any]:
         "plan": _plan(record.plan),
         "operations": [_operation(record.figures(arm)) for arm in (0, 1)],
         "histograms": [record.figures(arm).response.histogram.encode() for arm in (0, 1)],
-        "effects": _effects(comparison),
+        "effects": effects_of(comparison),
     }
-
-
-def _effects(comparison: Comparison) -> list[dict[str, Any]]:
-    """The ratio in each pair, with its epoch and whether it was undisturbed; after some of them, the interval so far.
-
-    An interval takes a tenth of a second of a hundred pairs, so there are ten, and not one after each pair.
-    """
-    effects: list[dict[str, Any]] = [
-        {"ratio": math.exp(pair.difference), "epoch": number, "clean": pair.is_clean}
-        for number, epoch in enumerate(comparison.epochs)
-        for pair in epoch
-    ]
-    differences, weights = [pair.difference for pair in comparison.pairs], [pair.weight for pair in comparison.pairs]
-    for count in sorted({math.ceil(len(effects) * step / _LOOKS) for step in range(1, _LOOKS + 1)} - {0}):
-        low, high = confidence_sequence(differences[:count], comparison.claim.alpha, weights[:count])
-        effects[count - 1] |= {"low": math.exp(low), "high": math.exp(high)}
-    return effects
 
 
 def _layout(record: RunRecord) -> dict[str, Any]:

@@ -136,7 +136,9 @@ def _figures(view: View) -> list[str]:
     errors = f"errors {format_count(view.failures)}"
     if view.failures:
         errors += f" ({format_ratio(view.failures / total)})"
-    latencies = [f"p50 {format_duration(view.p50_s)}", f"p99 {format_duration(view.p99_s)}"]
+    latencies = []
+    if view.p50_s is not None:
+        latencies = [f"p50 {format_duration(view.p50_s)}", f"p99 {format_duration(view.p99_s)}"]
     return [format_rate(view.rate_per_s), *latencies, errors] if total else ["no operation yet"]
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from .html import text
-from .shown import FIGURES, RULINGS, SIDES, load_of, measured, run_figures, tally_of, worst_first
+from .shown import FIGURES, RULINGS, SIDES, load_of, measured, run_figures, shown, tally_of, worst_first
 
 _SIGNS = {"passed": "✅", "failed": "❌", "error": "❌", "inconclusive": "❔", "invalid": "❔"}
 _SPECIAL = re.compile(r"([\\`*\[\]|~]|(?<!\w)_|_(?!\w)|^[#+-])")
@@ -51,6 +51,11 @@ def _lines(document: Mapping[str, Any]) -> Iterator[str]:
     if rows:
         yield from ["", "<details><summary>Thresholds</summary>"]
         yield from _table(["", "workload", "threshold", "measured", "reason"], rows, left=5)
+        yield from ["", "</details>"]
+    metrics = [row for run in runs[:_MOST_RUNS] for row in _metrics(run)]
+    if metrics:
+        yield from ["", "<details><summary>Metrics of the workloads</summary>"]
+        yield from _table(["workload", "metric", "value"], metrics, left=2)
         yield from ["", "</details>"]
     yield from _surroundings(document)
 
@@ -101,6 +106,11 @@ def _thresholds(run: Mapping[str, Any]) -> Iterator[list[str]]:
         operation = f" [{one['operation']}]" if one.get("operation") else ""
         expression = plain(f"{one['expression']}{operation}")
         yield [sign, plain(run["nodeid"]), expression, measured(one), plain(one.get("reason") or "")]
+
+
+def _metrics(run: Mapping[str, Any]) -> Iterator[list[str]]:
+    for name, metric in (run.get("metrics") or {}).items():
+        yield [plain(run["nodeid"]), plain(name), shown("value", metric.get("value"))]
 
 
 def _surroundings(document: Mapping[str, Any]) -> Iterator[str]:

@@ -12,7 +12,8 @@ from ..verdict.threshold import Threshold
 
 SIGNS = {"passed": "✔", "failed": "✘", "error": "✘", "inconclusive": "?", "invalid": "?"}
 RULINGS = {"pass": "passed", "fail": "failed", "inconclusive": "inconclusive", "invalid": "invalid"}
-SIDES = {"slower": "failed", "not faster": "failed", "not slower": "passed", "faster": "passed"}
+SIDES: dict[str | None, str] = {"slower": "failed", "not faster": "failed", "not slower": "passed", "faster": "passed"}
+SIDES[None] = "error"  # something broke, and there is nothing to compare
 WORST_FIRST = ("error", "failed", "invalid", "inconclusive", "passed")
 FIGURES = ("operations", "failures", "throughput", "p50", "p95", "p99", "max")
 

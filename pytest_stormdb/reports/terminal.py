@@ -23,6 +23,8 @@ T = TypeVar("T")
 
 _HEADER = ("count", "failed", "rate", "p50", "p95", "p99", "max")
 _MOST_NEWS = 12
+_MOST_BLOCKS = 12
+"""Beyond so many tests that passed they are a table: a block each would hide the others."""
 _LONGEST_BAR = 24
 _MARKUP: Mapping[Tone, Mapping[str, bool]] = {
     "plain": {},
@@ -49,12 +51,19 @@ def write(record: SessionRecord, out: Output, style: Style) -> None:
 def lines(record: SessionRecord, style: Style) -> Iterator[Line]:
     """All runs, the worst first: a block each, or a table of those that differ by parameters; then what is of all."""
     groups = [list(runs) for _, runs in groupby(record.runs, key=lambda run: _function(run.nodeid))]
+    quiet = [runs[0] for runs in groups if len(runs) == 1 and runs[0].outcome == "passed"]
+    if len(quiet) > _MOST_BLOCKS:
+        groups = [runs for runs in groups if runs[0] not in quiet]
+    else:
+        quiet = []
     for runs in sorted(groups, key=lambda runs: min(WORST_FIRST.index(run.outcome) for run in runs)):
         if len({run.nodeid for run in runs}) > 1:
             yield from _together(runs, style)
         else:  # one run, or the runs of a sweep
             for run in runs:
                 yield from _block(run, style)
+    if quiet:
+        yield from _all_passed(quiet, style)
     for comparison in record.comparisons:
         yield from _comparison(comparison, style)
     for sweep in record.sweeps:
@@ -98,6 +107,14 @@ def _together(runs: Sequence[RunRecord], style: Style) -> Iterator[Line]:
     kept = sum(verdict.ruling == "pass" for run in runs for verdict in run.verdicts)
     if kept:
         yield Line(f"  {style.sign('passed')} {counted(kept, 'threshold')} met", "good")
+    yield Line("")
+
+
+def _all_passed(runs: Sequence[RunRecord], style: Style) -> Iterator[Line]:
+    """Many tests that passed: a row each."""
+    yield Line(f"{style.sign('passed')} {counted(len(runs), 'test')} that passed", "strong")
+    rows = [(on_one_line(run.nodeid), *_cells(run.statistics.total)) for run in runs]
+    yield from style.rows(("test", *_HEADER), rows, ["plain"] * len(rows))
     yield Line("")
 
 

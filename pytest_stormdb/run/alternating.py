@@ -71,7 +71,12 @@ def shortest_ns_of(arms: Sequence[Arm], plan: LoadPlan) -> int:
     return max(0 if arm.workload.pgbench is None else shortest_block_ns(plan.workers) for arm in arms)
 
 
-def run_epoch(arms: Sequence[Arm], plan: LoadPlan, alternation: Alternation) -> Epoch:
+def run_epoch(
+    arms: Sequence[Arm],
+    plan: LoadPlan,
+    alternation: Alternation,
+    shown: Callable[[Collected], None] = lambda collected: None,
+) -> Epoch:
     """Launch both arms' workers, let them take turns, and say what each block measured.
 
     From epoch to epoch the arms change places in the order of launching and connecting.
@@ -83,7 +88,7 @@ def run_epoch(arms: Sequence[Arm], plan: LoadPlan, alternation: Alternation) -> 
     if alternation.epoch % 2:
         jobs.reverse()
     launchers = LaunchersTogether([launcher_of(job) for job in jobs])
-    collected = Supervisor(launchers, plan, beside(watch)).run()
+    collected = Supervisor(launchers, plan, beside(watch), watch=shown).run()
     return epoch_of([collected], plan, alternation, watch.noise)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from ..load.alternation import Alternation
 from ..load.plan import LoadPlan
@@ -30,9 +30,11 @@ def compare(
     budget_s: float,
     seed: int,
     shortest_ns: int = 0,
+    told: Callable[[Comparison], None] = lambda comparison: None,
 ) -> ComparisonRecord:
     """Compare two arms. It ends when the claim is decided, when something broke, or when the budget is spent; three
-    epochs are played in any case. ``seed`` is that of the coins, the plan's that of the workloads' draws."""
+    epochs are played in any case. ``seed`` is that of the coins, the plan's that of the workloads' draws.
+    ``told`` hears after each epoch what the pairs say so far."""
     began_s = time.monotonic()
     epochs: list[Epoch] = []
     _log.info("comparison of %s and %s started", *names, extra=context(nodeid))
@@ -46,6 +48,7 @@ def compare(
         if len(epochs) >= FEWEST_EPOCHS and (is_late or _comparison(claim, epochs).verdict != "inconclusive"):
             break
         epochs.append(play(alternation))
+        told(_comparison(claim, epochs))
     record = ComparisonRecord(
         nodeid=nodeid,
         plan=plan,

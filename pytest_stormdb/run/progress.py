@@ -13,6 +13,7 @@ from ..measurement.recorder import Snapshot
 from ..measurement.stats import response_of
 from ..measurement.tally import Tally
 from ..reports.live import View
+from ..verdict.comparison import Comparison, sentence
 from ..workers.collected import Collected
 from ..workers.messages import IntervalCounts
 
@@ -80,6 +81,43 @@ class Watch:
         if self._plan.iterations is not None:
             return min(1.0, done / (self._plan.iterations * self._plan.workers))
         return None if at_s is None or not duration_s else min(1.0, max(0.0, at_s / duration_s))
+
+
+class ComparisonWatch:
+    """Shows how a comparison goes: what the pairs say so far, and the rate of both arms together."""
+
+    def __init__(self, title: str, names: tuple[str, str], budget_s: float, screen: Screen | None) -> None:
+        self._title = title
+        self._names = names
+        self._budget_s = budget_s
+        self._screen = screen
+        self._note = "no pair yet"
+        self._began_s = self._shown_s = time.monotonic()
+
+    def told(self, comparison: Comparison) -> None:
+        """What the pairs say after an epoch."""
+        what, _, _ = sentence(comparison, *self._names).partition(" (")
+        self._note = f"{len(comparison.pairs)} pairs: {what}, {comparison.verdict}"
+
+    def __call__(self, collected: Collected) -> None:
+        """Called several times a second."""
+        now_s = time.monotonic()
+        if self._screen is None or now_s - self._shown_s < self._screen.every_s:
+            return
+        self._shown_s = now_s
+        elapsed_s, rates = now_s - self._began_s, collected.rates
+        view = View(
+            title=self._title,
+            phase="comparing",
+            elapsed_s=elapsed_s,
+            remaining_s=max(0.0, self._budget_s - elapsed_s),
+            fraction=min(1.0, elapsed_s / self._budget_s),
+            operations=rates.operations,
+            failures=rates.failures,
+            rates_per_s=rates.per_s(perf_counter_ns() - collected.measured_from_ns),
+            note=self._note,
+        )
+        self._screen.show(view)
 
 
 def phase(at_s: float | None, left_s: float | None, *, stopped: bool) -> str:

@@ -26,8 +26,8 @@ def test_a_document_without_runs() -> None:
 
 def test_of_many_runs_the_worst_are_shown() -> None:
     """Beyond 200 runs the rest is counted; the failed ones are among those shown."""
-    fine = long_run(2) | {"outcome": "passed", "reasons": [], "thresholds": []}
-    text = markdown({"runs": [fine] * 300 + [long_run(2, "test_bad.py::test_it")]})
+    fine = long_run(2) | {"outcome": "passed", "reasons": [], "thresholds": [], "metrics": {}}
+    text = markdown({"runs": [fine] * 300 + [long_run(2, "test_bad.py::test_it") | {"metrics": {}}]})
     assert text.count("\n| ") == 200 + 2 + 2 + 2
     assert "… and 101 more, none of them worse than these." in text
     assert text.index("test_bad.py") < text.index("test_bank.py")

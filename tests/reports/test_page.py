@@ -75,6 +75,8 @@ def test_what_a_document_does_not_hold_is_left_out() -> None:
         assert f">{heading}" not in text
     bare = {key: comparison()[key] for key in ("nodeid", "metric", "verdict", "arms", "pairs")}
     assert "nothing was measured" in page({"format": "stormdb-run/1", "runs": [], "comparisons": [bare]})
+    broken = page({"format": "stormdb-run/1", "runs": [], "comparisons": [bare | {"verdict": None}]})
+    assert "<title>stormdb: 1 error</title>" in broken
 
 
 def test_only_our_own_scripts_may_run() -> None:

@@ -80,6 +80,17 @@ def test_parameters_are_one_table() -> None:
     assert "  and 18 lines more; the reports in files have them" in text_of(*many, width=160).splitlines()
 
 
+def test_many_tests_that_passed_are_one_table() -> None:
+    """Beyond twelve, tests that passed have a row each; what failed keeps its block, and stands first."""
+    many = [plain_record(nodeid=f"t.py::test_{i}") for i in range(30)]
+    shown = text_of(*many[:15], judged("t.py::test_bad", 0.5, "failed"), *many[15:]).splitlines()
+    assert shown[0] == "✘ t.py::test_bad"
+    assert "✔ 30 tests that passed" in shown
+    assert len(shown) == 7 + 2 + 30 + 3
+    few = text_of(*many[:12])
+    assert few.count("✔ t.py::test_") == 12
+
+
 def test_a_sweep_is_no_table_of_parameters() -> None:
     """Runs of one test at several worker counts are a block each, and a curve below."""
     runs = [plain_record(plan=make_plan(("test", {"workers": n, "duration": "2s"}))) for n in (1, 2)]

@@ -9,7 +9,8 @@ import pytest
 
 from pytest_stormdb.load.plan import LoadPlan, make_plan
 from pytest_stormdb.reports.live import View
-from pytest_stormdb.run.progress import Watch, phase
+from pytest_stormdb.run.progress import ComparisonWatch, Watch, phase
+from pytest_stormdb.verdict.comparison import Claim, Comparison, Pair
 from pytest_stormdb.workers.collected import Collected
 from pytest_stormdb.workers.messages import IntervalCounts
 
@@ -95,4 +96,26 @@ def test_views_come_at_the_screens_pace() -> None:
     screen.every_s = 3600.0
     watch = Watch("test_it", make_plan(("test", {"duration": "10s"})), screen)
     watch(Collected())
+    assert screen.views == []
+
+
+def test_a_comparison_tells_what_its_pairs_say() -> None:
+    """Before the first pair there is none; after an epoch the estimate and the verdict so far stand in the note."""
+    screen = Screen()
+    watch = ComparisonWatch("test_it", ("old", "new"), 60.0, screen)
+    watch(Collected())
+    assert (screen.views[-1].phase, screen.views[-1].note) == ("comparing", "no pair yet")
+    watch.told(Comparison(Claim("p95"), ((Pair(0.17), Pair(0.15), Pair(0.16), Pair(0.18)),)))
+    watch(Collected())
+    view = screen.views[-1]
+    assert view.note == "4 pairs: new is 18 % slower than old at p95 [-100, inf], inconclusive"
+    assert view.remaining_s == pytest.approx(60.0, abs=1.0)
+    ComparisonWatch("test_it", ("old", "new"), 60.0, None)(Collected())
+
+
+def test_a_comparison_is_shown_at_the_screens_pace() -> None:
+    """Between two frames nothing is shown."""
+    screen = Screen()
+    screen.every_s = 3600.0
+    ComparisonWatch("test_it", ("old", "new"), 60.0, screen)(Collected())
     assert screen.views == []
