@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -223,8 +223,11 @@ class Snapshot:
 class Progress(Protocol):
     """A run that goes on. ``intervals`` are sums by block; ``measured_from_ns``, monotonic, the end of the warm-up."""
 
-    intervals: dict[int, Snapshot]
     measured_from_ns: int
+
+    @property
+    def intervals(self) -> Mapping[int, Snapshot]:
+        """What was counted in each block."""
 
     def so_far(self) -> Snapshot:
         """All that was counted until now. Adding it up takes CPU time in the middle of a measurement."""

@@ -161,37 +161,54 @@ def _zeros(count: int) -> Histogram:
 
 @dataclass(frozen=True, slots=True)
 class TimelinePoint:
-    """One second of a run: the iterations that were meant to start in it."""
+    """One second of a run: the iterations that were meant to start in it. Percentiles are of their response time."""
 
     at_s: float
     operations: int
     failures: int
-    response: Latency
+    p50_s: float | None
+    p95_s: float | None
+    p99_s: float | None
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A stretch of the measured part, of the same length as all others: the iterations meant to start in it."""
+    """A stretch of the measured part: ``size`` of its intervals from ``first`` on, all of one length.
+
+    It counts the iterations that were meant to start in it, anew at each look: the intervals of an hour, all unpacked,
+    would take gigabytes.
+    """
 
     at_s: float
     duration_s: float
-    snapshot: Snapshot
+    intervals: Mapping[int, Snapshot]
+    first: int
+    size: int
     is_open: bool
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """What was counted in it."""
+        whole = Snapshot()
+        for interval in range(self.first, self.first + self.size):
+            if interval in self.intervals:
+                whole.merge(self.intervals[interval])
+        return whole
 
     def figures(self, operation: str | None = None) -> OperationStatistics:
         """Those of one operation, or of all together."""
-        tally = self.snapshot.total() if operation is None else self.snapshot.tallies.get(operation, Tally())
+        counted = self.snapshot
+        tally = counted.total() if operation is None else counted.tallies.get(operation, Tally())
         return OperationStatistics(tally, self.duration_s, self.is_open)
 
     @classmethod
     def joined(cls, blocks: Sequence[Block]) -> Block:
-        """Several as one, as long as all of them together. Raises ValueError of none."""
+        """Several that follow each other as one. Raises ValueError of none."""
         if not blocks:
             raise ValueError("no block to join")
-        whole = Snapshot()
-        for block in blocks:
-            whole.merge(block.snapshot)
-        return cls(blocks[0].at_s, sum(block.duration_s for block in blocks), whole, blocks[0].is_open)
+        first, duration_s = blocks[0], sum(block.duration_s for block in blocks)
+        size = sum(block.size for block in blocks)
+        return cls(first.at_s, duration_s, first.intervals, first.first, size, first.is_open)
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,8 +233,7 @@ def statistics_of(
         return OperationStatistics(tally, elapsed_s, is_open)
 
     count = max(intervals, default=-1) + 1
-    numbered = ((index, intervals.get(index, Snapshot())) for index in range(count))
-    every = [Block(index * interval_s, interval_s, snapshot, is_open) for index, snapshot in numbered]
+    every = [Block(index * interval_s, interval_s, intervals, index, 1, is_open) for index in range(count)]
     per_second = round(1 / interval_s)
     seconds = [Block.joined(every[start : start + per_second]) for start in range(0, count, per_second)]
     return RunStatistics(
@@ -233,4 +249,5 @@ def statistics_of(
 
 def _point(second: Block) -> TimelinePoint:
     figures = second.figures()
-    return TimelinePoint(second.at_s, figures.count, figures.failures, figures.response)
+    percentiles = (figures.response.shown(percent) for percent in (50, 95, 99))
+    return TimelinePoint(second.at_s, figures.count, figures.failures, *percentiles)

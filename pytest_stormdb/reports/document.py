@@ -237,9 +237,9 @@ def _interval(interval: Any) -> dict[str, Any]:
         "at_s": interval.at_s,
         "operations": interval.operations,
         "failures": interval.failures,
-        "p50_s": interval.response.shown(50),
-        "p95_s": interval.response.shown(95),
-        "p99_s": interval.response.shown(99),
+        "p50_s": interval.p50_s,
+        "p95_s": interval.p95_s,
+        "p99_s": interval.p99_s,
     }
 
 

@@ -171,7 +171,7 @@ def _events(activity: ServerActivity, timeline: Sequence[TimelinePoint]) -> Iter
     """What happened, beside the latency of that second."""
     for event in activity.events[:_EVENTS_SHOWN]:
         during = [interval for interval in timeline if interval.at_s <= event.at_s]
-        p99 = during[-1].response.shown(99) if during else None
+        p99 = during[-1].p99_s if during else None
         beside = "" if p99 is None else f", p99 then {format_duration(p99)}"
         yield f"server, at {event.at_s:.1f} s: {event}{beside}"
     left = len(activity.events) - _EVENTS_SHOWN

@@ -132,7 +132,7 @@ def epoch_of(parts: Sequence[Collected], plan: LoadPlan, alternation: Alternatio
         whole.broken += part.broken
         whole.lost += part.lost
         for block, snapshot in part.intervals.items():
-            whole.intervals.setdefault(block, Snapshot()).merge(snapshot)
+            whole.intervals.add(block, snapshot)
     whole.measured_from_ns = collected.measured_from_ns
     whole.elapsed_ns = min(part.elapsed_ns for part in parts)
     for part in reversed(parts):

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from ..database.costs import BackendWork
 from ..errors import WorkerLost
 from ..measurement.attribution import Span
+from ..measurement.intervals import Intervals
 from ..measurement.recorder import Snapshot
 from ..measurement.usage import GroupUsage
 from .messages import (
@@ -37,7 +38,7 @@ class Collected:
     layout: tuple[int, ...] = ()
     most_kept_bytes: int = MOST_KEPT_BYTES
     whole: Snapshot = field(default_factory=Snapshot)
-    intervals: dict[int, Snapshot] = field(default_factory=dict)
+    intervals: Intervals = field(default_factory=Intervals)
     stages: dict[int, Snapshot] = field(default_factory=dict)
     first_failure: FirstFailure | None = None
     interruption: Interruption | None = None
@@ -83,13 +84,11 @@ class Collected:
         snapshot: Snapshot = pickle.loads(message.packed)  # noqa: S301 - from a child of ours
         self.whole.merge(snapshot)
         self.whole.spans += snapshot.spans
-        self.intervals.setdefault(message.interval, Snapshot()).merge(snapshot)
+        self.intervals.add(message.interval, snapshot)
         if self.by_stage:
             self.stages.setdefault(message.stage, Snapshot()).merge(snapshot)
 
     def close(self, ended_ns: int, until_ns: int) -> None:
-        """Settle how long the run took; a second in which nothing ended is a gap in the timeline, and shows."""
+        """Settle how long the run took."""
         self.so_far()
         self.elapsed_ns = max(0, ended_ns, until_ns)
-        for interval in range(max(self.intervals, default=0)):
-            self.intervals.setdefault(interval, Snapshot())

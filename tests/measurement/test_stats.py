@@ -241,9 +241,9 @@ def test_a_stalled_second_shows_in_the_timeline() -> None:
     """A second in which nothing happened is an interval with nothing in it, not a gap."""
     intervals = {index: recorded([Event(0, 0, "success", "a", 0, MS, 3)], is_open=False) for index in (0, 3)}
     timeline = statistics_of(Snapshot(), intervals, elapsed_s=4, interval_s=1, is_open=False).timeline
-    assert [(each.at_s, each.operations, each.response.count) for each in timeline] == [
-        (0, 3, 1),
-        (1, 0, 0),
-        (2, 0, 0),
-        (3, 3, 1),
+    assert [(each.at_s, each.operations, each.p50_s) for each in timeline] == [
+        (0, 3, MS / 1e9),
+        (1, 0, None),
+        (2, 0, None),
+        (3, 3, MS / 1e9),
     ]

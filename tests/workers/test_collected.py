@@ -33,7 +33,7 @@ def test_when_it_is_added_up_makes_no_difference(
         assert collected.kept_bytes <= limit
         if interval >= 0:
             expected.whole.merge(snapshot_of(values))
-            expected.intervals.setdefault(interval, Snapshot()).merge(snapshot_of(values))
+            expected.intervals.add(interval, snapshot_of(values))
             expected.stages.setdefault(stage, Snapshot()).merge(snapshot_of(values))
         if number in asked:
             assert collected.so_far() == expected.whole
