@@ -26,6 +26,8 @@ Run = Callable[[Coroutine[Any, Any, Any]], Any]
 """Runs a coroutine to its end and gives its result."""
 
 _SELECT_LIMIT = 200
+_WAITING_THREADS = 2
+"""The worker's own and the one that enforces timeouts: neither holds up the other."""
 _JOIN_S = 0.05
 
 
@@ -140,7 +142,7 @@ class Group:
         timeouts = ThreadTimeouts([each.watched() for each in self._workers], timeout_ns, self._give_up)
         alone = interruptible(self._workers[0].loop) if len(self._workers) == 1 else contextlib.nullcontext()
         with alone, enforced(timeouts, timeout_ns, self._clock):
-            self._heartbeat.start()
+            self._heartbeat.start(threads_of_ours=_WAITING_THREADS if len(self._workers) == 1 else 0)
             if len(self._workers) == 1:
                 self._run_thread(self._workers[0], start_ns)
             else:
