@@ -141,13 +141,16 @@ class Group:
         timeout_ns = self._job.plan.timeout_ns
         timeouts = ThreadTimeouts([each.watched() for each in self._workers], timeout_ns, self._give_up)
         alone = interruptible(self._workers[0].loop) if len(self._workers) == 1 else contextlib.nullcontext()
-        with alone, enforced(timeouts, timeout_ns, self._clock):
-            self._heartbeat.start(threads_of_ours=_WAITING_THREADS if len(self._workers) == 1 else 0)
+        with alone, enforced(timeouts, timeout_ns, self._clock, self._watch_the_lock):
+            self._watch_the_lock()
             if len(self._workers) == 1:
                 self._run_thread(self._workers[0], start_ns)
             else:
                 self._run_in_threads(start_ns)
         self._heartbeat.end()
+
+    def _watch_the_lock(self) -> None:
+        self._heartbeat.start(_WAITING_THREADS if len(self._workers) == 1 else 0)
 
     def _run_in_threads(self, start_ns: int) -> None:
         threads = [

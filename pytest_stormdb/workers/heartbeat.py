@@ -29,15 +29,15 @@ class Heartbeat:
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._beat, daemon=True)
 
-    def start(self, *, threads_of_ours: int) -> None:
-        """Begin, where the process has more threads than these, which only wait."""
-        if threading.active_count() > threads_of_ours:
+    def start(self, threads_of_ours: int = 0) -> None:
+        """Begin, unless it has begun, where the process has more threads than these, which only wait."""
+        if self._thread.ident is None and threading.active_count() > threads_of_ours:
             self._thread.start()
 
     def end(self) -> None:
         """Stop, and wait for the last beat."""
         self._ended.set()
-        if self._thread.is_alive():
+        if self._thread.ident is not None:
             self._thread.join()
 
     def _beat(self) -> None:

@@ -1,18 +1,75 @@
-"""The watch over the interpreter lock is there where somebody could be held up."""
+"""Processes that stand still, and what is made of it."""
 
 from __future__ import annotations
 
+import ctypes
 import multiprocessing
+import sys
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from pytest_stormdb.verdict.threshold import Threshold
+from pytest_stormdb.workers.heartbeat import Heartbeat
 from pytest_stormdb.workload.contract import WorkerPlaceholder
 from pytest_stormdb.workload.resources import WorkerFixture
 
 from .harness import load
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs a libc by name, and /proc")
+
+
+def hold_the_lock(seconds: float) -> None:
+    """Sleep without letting go of the interpreter lock."""
+    ctypes.PyDLL(None).usleep(round(seconds * 1e6))
+
+
+def test_a_held_lock_is_a_stall_and_a_sleep_is_none() -> None:
+    """A lock held for 100 ms is noted; waiting without it is not."""
+    heartbeat = Heartbeat()
+    heartbeat.start()
+    time.sleep(0.1)
+    quiet_ns = heartbeat.stalled_ns
+    hold_the_lock(0.1)
+    time.sleep(0.05)
+    heartbeat.end()
+    assert quiet_ns < 50_000_000
+    assert 50_000_000 < heartbeat.longest_ns <= heartbeat.stalled_ns
+
+
+def test_a_stalled_client_never_fails_the_database(dsn: str) -> None:
+    """A thread that holds the lock for 50 ms again and again makes calls slow: invalid, or beside others undecided."""
+
+    def stalls(worker: Any) -> None:
+        if worker.iteration == 0:
+            threading.Thread(target=hog, daemon=True).start()
+        worker.conn.execute("SELECT 1")
+
+    def hog() -> None:
+        while True:
+            hold_the_lock(0.05)
+            time.sleep(0.02)
+
+    record = load(stalls, dsn, thresholds=[Threshold.parse("mean < 100us")], workers=2, duration="2s")
+    assert record.outcome in ("invalid", "inconclusive")
+    if record.noise.taken < 0.1:
+        assert "its interpreter lock was held" in record.reasons[0]
+
+
+def test_a_client_that_computes_never_fails_the_database(dsn: str) -> None:
+    """Every CPU burned inside of the workers makes calls slow: invalid, or beside others who do so, undecided."""
+
+    def burns(worker: Any) -> None:
+        until = time.perf_counter() + 0.005
+        while time.perf_counter() < until:
+            pass
+        worker.conn.execute("SELECT 1")
+
+    record = load(burns, dsn, thresholds=[Threshold.parse("p95 < 1ms")], workers=4, duration="2s")
+    assert record.outcome in ("invalid", "inconclusive")
 
 
 def names(worker: Any, seen: Any) -> None:
