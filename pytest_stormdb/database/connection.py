@@ -102,7 +102,7 @@ class NoConnection:
     def own_work(self) -> BackendWork | None:
         return None
 
-    async def cursor_cost_ns(self, iterations: int, mean_ns: float) -> float:
+    async def cursor_cost_ns(self, iterations: int) -> float:
         return 0.0
 
     async def close(self) -> None:
@@ -167,12 +167,12 @@ class WorkerConnection(NoConnection):
         """What the backend did in all, where the server counts that. For after the last iteration."""
         return own_work(self.pgconn) if self.is_clean() else None
 
-    async def cursor_cost_ns(self, iterations: int, mean_ns: float) -> float:
+    async def cursor_cost_ns(self, iterations: int) -> float:
         """The CPU time of each iteration, in ns, that ``worker.prepare`` would have spared. For after the last one."""
         if not self.is_clean():
             return 0.0
         with contextlib.suppress(psycopg.Error):
-            return await cursor_cost_ns(self._conn, iterations, mean_ns)
+            return await cursor_cost_ns(self._conn, iterations)
         return 0.0
 
     async def open(self, timeout_s: int = CONNECT_TIMEOUT_S) -> None:

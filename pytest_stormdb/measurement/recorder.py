@@ -29,6 +29,14 @@ class Buffers:
         self.response: list[int] = []
         self.lag: list[int] = []
 
+    def moved(self) -> Buffers:
+        """Buffers of their own with all that these hold, which are empty afterwards, and stay where they are."""
+        twin = Buffers(is_part=self.is_part, service=self.service[:])
+        twin.response, twin.lag = self.response[:], self.lag[:]
+        for values in (self.service, self.response, self.lag):
+            values.clear()
+        return twin
+
     def drain(self, tally: Tally) -> None:
         """Move everything into the tally's histograms."""
         tally.count += len(self.service)
@@ -168,14 +176,32 @@ class Recorder:
             if buffers.service:
                 buffers.drain(self.tally(operation))
 
-    def take(self) -> Snapshot:
-        """Everything recorded since the last call; the recorder is empty afterwards."""
-        self.drain()
+    def set_aside(self) -> SetAside:
+        """Everything recorded since the last call, to be sorted later; the recorder is empty afterwards."""
         taken = Snapshot(self.tallies, self.metrics, self.reconnects)
         if self._tracer is not None:
             taken.spans = self._tracer.take()
+        raw = {name: buffers.moved() for name, buffers in self._buffers.items() if buffers.service}
         self.tallies, self.metrics, self.reconnects = {}, {}, 0
-        return taken
+        return SetAside(taken, raw)
+
+    def take(self) -> Snapshot:
+        """Everything recorded since the last call; the recorder is empty afterwards."""
+        return self.set_aside().sorted()
+
+
+@dataclass(frozen=True, slots=True)
+class SetAside:
+    """What a recorder held at an instant: counts, and durations as they came."""
+
+    counts: Snapshot
+    raw: dict[str, Buffers]
+
+    def sorted(self) -> Snapshot:
+        """The counts, the durations in their histograms among them; for once."""
+        for operation, buffers in self.raw.items():
+            buffers.drain(self.counts.tallies.setdefault(operation, Tally()))
+        return self.counts
 
 
 def _known(name: object, known: dict[str, None], other: str) -> str:

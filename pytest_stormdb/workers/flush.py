@@ -23,7 +23,7 @@ from ..load.pacing import stage_starts_ns
 from ..load.plan import LoadPlan
 from ..measurement.blocks import block_ns
 from ..measurement.histogram import Histogram
-from ..measurement.recorder import Recorder, Snapshot
+from ..measurement.recorder import Recorder, SetAside, Snapshot
 from ..workload.contract import Worker
 from .messages import IntervalCounts, Message
 
@@ -68,6 +68,7 @@ class Flush:
         self._recorder = recorder
         self._send = send
         self._interval = self._stage = self._block = -1
+        self._kept: list[tuple[int, int, SetAside, bytes]] = []
         self._block_ns = block_ns(plan.duration_ns)
         self._alternation = alternation
         self._on_block = on_block
@@ -78,7 +79,8 @@ class Flush:
         """The run starts at this instant, with its warm-up."""
         self.measured_from_ns = self.boundary_ns = start_ns + self._plan.warmup_ns
         self._stage_starts_ns = [start_ns + offset for offset in stage_starts_ns(self._plan)]
-        self._set_due(start_ns)
+        self.send_ns = start_ns + INTERVAL_NS
+        self.due_ns = min(self.boundary_ns, self.send_ns)
 
     def is_full(self) -> bool:
         """Whether there is much to put away."""
@@ -92,15 +94,15 @@ class Flush:
         """Put away what was recorded: ``at_ns`` is the next intended start, ``now_ns`` the time."""
         self.leave_if_forked()
         if at_ns >= self.boundary_ns:
-            self._emit()
+            self._set_aside()
             self._begin_measuring()
             self._enter_interval_at(at_ns)
-            self._set_due(now_ns)
-        elif now_ns >= self.send_ns:
-            self._emit()
-            self._set_due(now_ns)
-        else:
+        elif now_ns < self.send_ns:
             self._recorder.drain()
+        if now_ns >= self.send_ns:
+            self._emit()
+            self.send_ns = now_ns + INTERVAL_NS
+        self.due_ns = min(self.boundary_ns, self.send_ns)
         if self.wake_lags_ns:
             self.wake_lag.record_many(self.wake_lags_ns)
             del self.wake_lags_ns[:]
@@ -123,10 +125,6 @@ class Flush:
         """End a child that the workload forked and that came back: it must not go on as this worker's double."""
         if os.getpid() != self._pid:
             os._exit(0)
-
-    def _set_due(self, now_ns: int) -> None:
-        self.send_ns = now_ns + INTERVAL_NS
-        self.due_ns = min(self.boundary_ns, self.send_ns)
 
     def _begin_measuring(self) -> None:
         if self.on_measured is None:
@@ -153,12 +151,26 @@ class Flush:
             self._on_block(block)
         self._block = block
 
+    def _set_aside(self) -> None:
+        """End an interval: what was recorded in it is sent with the others of its second.
+
+        To sort and to send it at once would be done with cold caches up to ten times a second, between two statements.
+        """
+        recorder = self._recorder
+        self._kept.append((self._interval, self._stage, recorder.set_aside(), recorder.take_spans()))
+
     def _emit(self) -> None:
-        """Send what was recorded, or, as a sign of life, nothing: what belongs to the warm-up is dropped here."""
-        snapshot = self._recorder.take()
+        """Send what was recorded, interval by interval, or, as a sign of life, nothing."""
+        self._set_aside()
+        kept, self._kept = self._kept, []
+        for interval, stage, recorded, spans in kept:
+            self._send_interval(interval, stage, recorded.sorted(), spans)
+
+    def _send_interval(self, interval: int, stage: int, snapshot: Snapshot, spans: bytes) -> None:
+        """Send what an interval holds; what belongs to the warm-up is dropped here."""
         whole = [tally for tally in snapshot.tallies.values() if not tally.is_part]
         operations, failures = sum(tally.count for tally in whole), sum(tally.failures for tally in whole)
-        if self._interval < 0:
+        if interval < 0:
             snapshot = Snapshot()
         for tally in snapshot.tallies.values():
             if not tally.is_part:
@@ -166,8 +178,7 @@ class Flush:
                     self.calls += calls.count
                     self.called_ns += calls.total_ns
         packed = pickle.dumps(snapshot, pickle.HIGHEST_PROTOCOL)
-        spans = self._recorder.take_spans()
-        self._send(IntervalCounts(self._worker.id, self._interval, self._stage, packed, operations, failures, spans))
+        self._send(IntervalCounts(self._worker.id, interval, stage, packed, operations, failures, spans))
 
 
 _living: WeakSet[Flush] = WeakSet()

@@ -26,6 +26,8 @@ Run = Callable[[Coroutine[Any, Any, Any]], Any]
 """Runs a coroutine to its end and gives its result."""
 
 _SELECT_LIMIT = 200
+_WAITING_THREADS = 2
+"""The worker's own and the one that enforces timeouts: neither holds up the other."""
 _JOIN_S = 0.05
 
 
@@ -139,13 +141,16 @@ class Group:
         timeout_ns = self._job.plan.timeout_ns
         timeouts = ThreadTimeouts([each.watched() for each in self._workers], timeout_ns, self._give_up)
         alone = interruptible(self._workers[0].loop) if len(self._workers) == 1 else contextlib.nullcontext()
-        with alone, enforced(timeouts, timeout_ns, self._clock):
-            self._heartbeat.start()
+        with alone, enforced(timeouts, timeout_ns, self._clock, self._watch_the_lock):
+            self._watch_the_lock()
             if len(self._workers) == 1:
                 self._run_thread(self._workers[0], start_ns)
             else:
                 self._run_in_threads(start_ns)
         self._heartbeat.end()
+
+    def _watch_the_lock(self) -> None:
+        self._heartbeat.start(_WAITING_THREADS if len(self._workers) == 1 else 0)
 
     def _run_in_threads(self, start_ns: int) -> None:
         threads = [

@@ -182,8 +182,7 @@ class WorkerRuntime:
         """What psycopg's cursors took in each iteration; of the first worker only, the others do the same."""
         if self.worker.id or not self.flush.calls or self.lifecycle.state is not State.DONE:
             return 0.0
-        mean_ns = self.flush.called_ns / self.flush.calls
-        return await self.connection.cursor_cost_ns(self.worker.iteration + 1, mean_ns)
+        return await self.connection.cursor_cost_ns(self.worker.iteration + 1)
 
     async def tear_down(self) -> None:
         """Give everything back, and say what is wrong."""

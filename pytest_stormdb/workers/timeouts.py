@@ -140,13 +140,16 @@ class TaskTimeouts:
 
 
 @contextlib.contextmanager
-def enforced(timeouts: ThreadTimeouts, timeout_ns: int, clock: Clock) -> Iterator[None]:
-    """Check, in a thread of its own, until the block ends."""
+def enforced(
+    timeouts: ThreadTimeouts, timeout_ns: int, clock: Clock, also: Callable[[], None] = lambda: None
+) -> Iterator[None]:
+    """Check, in a thread of its own, until the block ends; ``also`` is called each time."""
     ended = threading.Event()
 
     def check() -> None:
         while not ended.wait(poll_s(timeout_ns)):
             timeouts.check(clock.now_ns())
+            also()
 
     guard = threading.Thread(target=check, daemon=True)
     guard.start()

@@ -1,7 +1,7 @@
 """Ours and its peers on one server in alternating rounds: throughput, what the client costs, and latencies.
 
 Run by hand on an idle machine: ``python -m tests.benchmarks.peers [--rounds N] [--seconds N] [--json FILE]``; it takes
-about five minutes. ``pip install asyncpg locust`` and ``apt install sysbench`` bring the peers in that are not there.
+less than ten minutes. ``pip install -e ".[peers]"`` and ``apt install sysbench`` bring the peers in.
 
 CPU time is user and system of the client's processes only. What a tool takes to start is measured with one operation,
 and taken off: a run of seconds is to show what minutes would. Figures are medians of the rounds, with their range;

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import ctypes
+import multiprocessing
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from pytest_stormdb.verdict.threshold import Threshold
 from pytest_stormdb.workers.heartbeat import Heartbeat
+from pytest_stormdb.workload.contract import WorkerPlaceholder
+from pytest_stormdb.workload.resources import WorkerFixture
 
 from .harness import load
 
@@ -66,3 +70,34 @@ def test_a_client_that_computes_never_fails_the_database(dsn: str) -> None:
 
     record = load(burns, dsn, thresholds=[Threshold.parse("p95 < 1ms")], workers=4, duration="2s")
     assert record.outcome in ("invalid", "inconclusive")
+
+
+def names(worker: Any, seen: Any) -> None:
+    """Note the threads of this process."""
+    if worker.iteration == 0:
+        seen.put(sorted(thread.name for thread in threading.enumerate()))
+
+
+def with_a_thread(worker: Any) -> Iterator[None]:
+    """A thread of the workload's own beside the worker."""
+    ended = threading.Event()
+    thread = threading.Thread(target=ended.wait, name="own", daemon=True)
+    thread.start()
+    yield
+    ended.set()
+    thread.join()
+
+
+@pytest.mark.parametrize("own", [False, True], ids=["alone", "with a thread of its own"])
+def test_a_worker_alone_in_its_process_is_not_woken(dsn: str, own: bool) -> None:
+    """Beside a lone worker, one thread of ours sleeps; where the workload has threads, the watch is there, too."""
+    seen: Any = multiprocessing.get_context("fork").SimpleQueue()
+    arguments: dict[str, object] = {"seen": seen}
+    if own:
+        arguments["own"] = WorkerFixture(with_a_thread, {"worker": WorkerPlaceholder()})
+
+    def operation(worker: Any, seen: Any, own: Any = None) -> None:
+        names(worker, seen)
+
+    load(operation, dsn, arguments=arguments, workers=1, iterations=3)
+    assert len(seen.get()) == (4 if own else 2)

@@ -164,23 +164,40 @@ def test_a_stop_ends_a_stretch() -> None:
     assert 51 <= unit.run().whole.total().count <= 61
 
 
-def test_samples_are_put_away_when_there_are_many() -> None:
-    """Within an interval nothing is filed by the clock: an interval of fast iterations is filed in large parts."""
-    unit = made(100_000, duration="1s")
-    pending = []
+def test_intervals_of_a_second_are_sent_together() -> None:
+    """Nothing is sorted or sent by the clock in the middle of the load, but once a second, interval by interval."""
+    unit = made(100_000, duration="2s")
+    sent: list[tuple[int, int]] = []
+
+    def send(message: Any) -> None:
+        sent.append((unit.clock.now_ns(), message.interval))
+        unit.messages.append(message)
+
+    unit.runtime.flush._send = send
+    found = unit.run()
+    assert found.whole.total().count == 20_000
+    assert {index: snapshot.total().count for index, snapshot in found.intervals.items()} == dict.fromkeys(
+        range(20), 1000
+    )
+    assert len({instant_ns for instant_ns, _ in sent}) <= 3
+    assert sorted({interval for _, interval in sent} - {-1}) == list(range(20))
+
+
+def test_fast_iterations_are_sorted_when_there_are_many() -> None:
+    """A worker holds a few thousand durations at most, however fast it is."""
+    unit = made(1_000, duration="100ms")
+    held = []
     recorder = unit.runtime.loop._recorder
     drain = recorder.drain
 
     def noted() -> None:
-        pending.append(recorder.pending())
+        held.append(recorder.pending())
         drain()
 
     recorder.drain = noted  # type: ignore[method-assign]
-    assert unit.run().whole.total().count == 10_000
-    filed = [count for count in pending if count]
-    assert sum(filed) == 10_000
-    assert len(filed) <= 12
-    assert max(filed) <= 3_000
+    assert unit.run().whole.total().count == 100_000
+    assert len(held) >= 20
+    assert max(held) <= 4_000
 
 
 def test_an_idle_worker_of_an_open_loop_puts_away_what_it_has() -> None:
@@ -197,4 +214,4 @@ def test_an_idle_worker_of_an_open_loop_puts_away_what_it_has() -> None:
 
     recorder.drain = noted  # type: ignore[method-assign]
     assert unit.run().whole.total().count == 4
-    assert drained == [3, 1]
+    assert drained == [3]
