@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 
 import pytest_stormdb
-from tests.benchmarks.contenders.loads import BY_NAME, RANGES
+from tests.benchmarks.contenders.loads import ACCOUNTS, BY_NAME, RANGES
 
 LOAD = BY_NAME[os.environ["PEERS_LOAD"]]
+FIRST = LOAD.numbered()[0][0]
+PLACED = [text for text, _ in LOAD.with_placeholders()]
 USED = sorted({name for _, names in LOAD.numbered() for name in names})
 
 
@@ -34,10 +36,11 @@ def statements(worker: Any) -> Iterator[list[tuple[Callable[..., Any], list[str]
 @pytest.mark.stormdb(isolation="none")
 def test_one(worker: Any) -> None:
     """A single statement."""
-    ((text, names),) = LOAD.numbered()
-    statement = worker.prepare(text)
-    values = [worker.rng.randint(*RANGES[name]) for name in names]
-    statement.execute(*values) if "abalance +" in text else statement.fetchval(*values)
+    aid = worker.rng.randint(1, ACCOUNTS)
+    if LOAD.name == "select":
+        worker.prepare(FIRST).fetchval(aid)
+    else:
+        worker.prepare(FIRST).execute(aid, worker.rng.randint(-5000, 5000))
 
 
 @pytest.mark.stormdb(isolation="none")
@@ -61,7 +64,7 @@ def test_pipeline(worker: Any, statements: list[tuple[Callable[..., Any], list[s
 def test_cursor(worker: Any) -> None:
     """By psycopg's cursors, as most workloads begin."""
     values = drawn(worker.rng)
-    for text, _ in LOAD.with_placeholders():
+    for text in PLACED:
         cursor = worker.conn.execute(text, values)
         if cursor.description:
             cursor.fetchone()
