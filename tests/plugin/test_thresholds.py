@@ -187,9 +187,9 @@ def test_a_threshold_of_a_method_is_for_its_operation(suite: Suite) -> None:
         @pytest.mark.stormdb_slo("errors == 0%")
         class TestShop:
             @pytest.mark.stormdb_operation(weight=1)
-            @pytest.mark.stormdb_slo("p50 < 1ms")
+            @pytest.mark.stormdb_slo("p50 < 1us")
             def slow(self, worker):
-                worker.conn.execute("SELECT pg_sleep(0.05)")
+                worker.conn.execute("SELECT pg_sleep(0.01)")
 
             @pytest.mark.stormdb_operation(weight=1)
             @pytest.mark.stormdb_slo("p50 < 10s")
@@ -198,11 +198,11 @@ def test_a_threshold_of_a_method_is_for_its_operation(suite: Suite) -> None:
     """)
     result = suite.run("--stormdb-json=runs.json")
     result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["p50 * ms is not < 1 ms: certain (TestShop, 1 worker, operation slow, * operations)"])
+    result.stdout.fnmatch_lines(["p50 * ms is not < 1 us: certain (TestShop, 1 worker, operation slow, * operations)"])
     (run,) = suite.runs()
     assert {(t["expression"], t["operation"]): t["verdict"] for t in run["thresholds"]} == {
         ("errors == 0%", None): "pass",
-        ("p50 < 1ms", "slow"): "fail",
+        ("p50 < 1us", "slow"): "fail",
         ("p50 < 10s", "fast"): "pass",
     }
 
