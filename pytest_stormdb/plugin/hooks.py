@@ -83,9 +83,8 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_load_initial_conftests(early_config: pytest.Config, args: list[str]) -> Generator[None, None, None]:
     learn_given(early_config)
-    early_config.stash[PACKAGES] = Packages(early_config)
-    given = early_config.known_args_namespace.file_or_dir or early_config.getini("testpaths") or ["."]
-    early_config.stash[PACKAGES].look_around(list(given))
+    early_config.stash[PACKAGES] = packages = Packages(early_config)
+    packages.look_around(early_config.known_args_namespace.file_or_dir or early_config.getini("testpaths") or ["."])
     try:
         return (yield)
     except Exception as error:  # pytest prints it without asking anybody
