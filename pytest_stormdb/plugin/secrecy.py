@@ -9,6 +9,7 @@ from collections.abc import Generator, Mapping
 from typing import Any
 
 import pytest
+from _pytest._code.code import TerminalRepr
 
 from ..load.option import NOT_GIVEN
 from ..redaction import learn, learn_dsn, redacted
@@ -20,6 +21,7 @@ NAME = "stormdb secrecy"
 _PASSWORD_VARIABLES = ("PGPASSWORD",)
 _DSN_VARIABLES = ("STORMDB_DSN", "DATABASE_URL")
 _DSN_OPTIONS = ("dsn", "admin_dsn")
+_TEXTS = ("longrepr", "sections", "user_properties")
 _DSN_FIXTURES = ("stormdb_dsn", "stormdb_url")
 
 
@@ -42,8 +44,14 @@ def learn_value(name: str, value: object) -> None:
 
 
 def hide_in(report: Any) -> None:
-    """Redact, where they stand, all texts of a report of pytest's or of a traceback in it."""
-    _Hider().attributes(report)
+    """Redact, where they stand, the texts of a report: its traceback, what was captured, its properties.
+
+    Names of tests stay as they are, by which pytest and others know them.
+    """
+    hider = _Hider()
+    for name in _TEXTS:
+        if hasattr(report, name):
+            setattr(report, name, hider.of(getattr(report, name)))
 
 
 def hide_in_warning(message: warnings.WarningMessage) -> None:
@@ -93,7 +101,7 @@ def pytest_collectreport(report: pytest.CollectReport) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_internalerror(excrepr: Any) -> None:
-    hide_in(excrepr)
+    _Hider().attributes(excrepr)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -144,6 +152,6 @@ class _Hider:
             return tuple(self.of(entry) for entry in value)
         elif isinstance(value, Mapping) and type(value) is dict:
             return {key: self.of(entry) for key, entry in value.items()}
-        elif type(value).__module__.startswith("_pytest.") and not isinstance(value, pytest.Config | pytest.Item):
+        elif isinstance(value, TerminalRepr):
             self.attributes(value)
         return value
