@@ -9,7 +9,6 @@ from collections.abc import Generator, Mapping
 from typing import Any
 
 import pytest
-from _pytest._code.code import TerminalRepr
 
 from ..load.option import NOT_GIVEN
 from ..redaction import learn, learn_dsn, redacted
@@ -21,7 +20,7 @@ NAME = "stormdb secrecy"
 _PASSWORD_VARIABLES = ("PGPASSWORD",)
 _DSN_VARIABLES = ("STORMDB_DSN", "DATABASE_URL")
 _DSN_OPTIONS = ("dsn", "admin_dsn")
-_TEXTS = ("longrepr", "sections", "user_properties")
+_TEXTS = ("longrepr", "sections", "user_properties", "wasxfail")
 _DSN_FIXTURES = ("stormdb_dsn", "stormdb_url")
 
 
@@ -152,6 +151,6 @@ class _Hider:
             return tuple(self.of(entry) for entry in value)
         elif isinstance(value, Mapping) and type(value) is dict:
             return {key: self.of(entry) for key, entry in value.items()}
-        elif isinstance(value, TerminalRepr):
+        elif type(value).__module__.startswith("_pytest.") and not isinstance(value, pytest.Config | pytest.Collector):
             self.attributes(value)
         return value
