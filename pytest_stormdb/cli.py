@@ -20,11 +20,13 @@ from .packages.admission import Inspection, Policy, inspect
 from .packages.checksums import check_main_module, seal
 from .packages.dependencies import unmet_python
 from .packages.discovery import PackagedWorkload, find_workloads
+from .packages.importer import Guarded, only
 from .packages.metadata import load_metadata
 from .packages.scaffold import scaffold
 from .packages.static_analysis import operations, parameter_model, parse
 from .reports import markdown, page
 from .reports.stored import load_document
+from .units import printable
 
 FINE, DIFFERENT, WRONG = 0, 1, 2
 _NARROWEST = 20
@@ -119,12 +121,12 @@ def _verify(arguments: argparse.Namespace) -> int:
 
     def verify_one(workload: PackagedWorkload) -> int:
         inspection = inspect(workload, keyring=arguments.keyring)
-        _say(f"{workload.name}: {inspection.state}")
-        for problem in inspection.verification.problems if inspection.verification else ():
-            _say(f"  {problem}")
-        for signature in inspection.signatures:
-            _say(f"  {signature}")
-        return DIFFERENT if inspection.refusals("require", policy) else FINE
+        is_refused = bool(inspection.refusals("require", policy))
+        _say(f"{workload.name}: {'refused' if is_refused and inspection.state == 'verified' else inspection.state}")
+        problems = inspection.verification.problems if inspection.verification else ()
+        for line in (*problems, *inspection.signatures, *inspection.remarks()):
+            _say(f"  {line}")
+        return DIFFERENT if is_refused else FINE
 
     return _each(arguments, verify_one)
 
@@ -178,11 +180,17 @@ def _schema(arguments: argparse.Namespace) -> int:
     workload, *others = _found(arguments.path)
     if others:
         raise PlanError(f"{arguments.path}: holds {len(others) + 1} workloads; give the folder of one")
-    _refuse_unfit(inspect(workload))
+    inspection = inspect(workload)
+    _refuse_unfit(inspection)
     model = parameter_model(parse(workload.main_module))
     if model is None:
         raise WorkloadError(f"{workload.main_module}: no call of stormdb_parameters(MODEL), so no schema")
-    _say(json.dumps(_json_schema(workload, model), indent=2))
+    verification = inspection.verification
+    folder, guards = workload.folder.absolute(), []
+    if verification is not None and verification.state == "verified":
+        guards.append(Guarded(folder, folder.resolve(), verification.digests))
+    with contextlib.closing(only(guards)):
+        _say(json.dumps(_json_schema(workload, model), indent=2))
     return FINE
 
 
@@ -237,7 +245,7 @@ def _found(path: Path) -> list[PackagedWorkload]:
 
 def _say(text: str, *, to_stderr: bool = False) -> None:
     """Print a line, escaping what the stream's encoding does not have."""
-    stream = sys.stderr if to_stderr else sys.stdout
+    stream, text = sys.stderr if to_stderr else sys.stdout, printable(text)
     encoding = getattr(stream, "encoding", None) or "utf-8"
     print(text.encode(encoding, errors="backslashreplace").decode(encoding), file=stream)
 

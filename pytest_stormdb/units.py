@@ -1,4 +1,4 @@
-"""Durations, rates and ratios as people write them; integers in nanoseconds inside."""
+"""Text in and out: durations, rates and ratios as people write them, and the words of others made safe to show."""
 
 from __future__ import annotations
 
@@ -99,6 +99,14 @@ def format_bytes(count: float) -> str:
 def counted(count: int, one: str, many: str = "") -> str:
     """``1 worker``, ``4 workers``; ``many`` where it is not ``one`` with an s."""
     return f"{format_count(count)} {one if count == 1 else many or f'{one}s'}"
+
+
+def printable(text: str) -> str:
+    """Others' words without what a terminal obeys or hides: control, format and private characters as escapes.
+
+    Lines stay lines.
+    """
+    return "".join(char if char.isprintable() or char == "\n" else ascii(char)[1:-1] for char in text)
 
 
 def _three_digits(value: float) -> str:

@@ -177,7 +177,7 @@ def test_verify_with_a_keyring_requires_a_signature(run: Run, tmp_path: Path) ->
     run("new", "shop")
     run("seal", "shop")
     (tmp_path / "keys").write_text("")
-    assert run("verify", "shop", "--keyring", "keys") == (1, "shop: verified\n  not signed\n", "")
+    assert run("verify", "shop", "--keyring", "keys") == (1, "shop: refused\n  not signed\n", "")
     assert run("verify", "shop", "--keyring", "none") == (
         2,
         "",

@@ -16,7 +16,7 @@ PACKAGE = "pytest_stormdb"
 HOME = Path(pytest_stormdb.__file__).parent
 
 ROOMS = {
-    "": "errors units",
+    "": "errors units redaction",
     "measurement": (
         "values clock machine sample trace histogram tally distributions blocks recorder intervals stats scalability"
         " usage attribution shares cause counters query_text plan_tree noise"
@@ -25,12 +25,13 @@ ROOMS = {
     "load": "values stages sweep option options layers alternation plan pacing",
     "configuration": "yaml_nodes fields parameters file",
     "database": (
-        "names url connect target steady pooler claim sessions own_database own_schema server results pipelining"
-        " statement costs readiness async_statement cursor_cost copying connection cancelling isolation processes"
-        " health counters tables tuning statements waits activity pulse observer explain recording handover"
+        "names connect passfile url target steady pooler claim sessions own_database own_schema server results"
+        " pipelining statement costs readiness async_statement cursor_cost copying connection cancelling isolation"
+        " processes health counters tables tuning statements waits activity pulse observer explain recording handover"
     ),
     "packages": (
-        "names dependencies metadata checksums signatures discovery admission importer static_analysis scaffold"
+        "names dependencies metadata leftovers checksums signatures discovery admission importer static_analysis"
+        " scaffold"
     ),
     "verdict": "validity server_figures threshold judgement interim betting comparison history",
     "record": "",
@@ -52,8 +53,9 @@ ROOMS = {
     ),
     "cli": "",
     "plugin": (
-        "options packages files outputs screen arm rival benchmark session scripts reporting sharing collection"
-        " workloads settings doubts execution comparison against trends fixtures hooks"
+        "options secrecy policies rewriting packages refused files outputs screen arm rival benchmark session"
+        " scripts reporting sharing collection workloads settings doubts execution comparison against trends"
+        " fixtures hooks"
     ),
 }
 """The map of the project, the lowest first: rooms, and within each room its modules.

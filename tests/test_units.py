@@ -17,6 +17,7 @@ from pytest_stormdb.units import (
     parse_duration_ns,
     parse_rate_per_s,
     parse_ratio,
+    printable,
 )
 
 NO_DURATION = "is not a duration; write it as '500ms', '30s', '5m' or '1h'"
@@ -186,3 +187,17 @@ def test_any_text_is_a_duration_or_a_plan_error(text: str) -> None:
         except PlanError as refused:
             error = refused
         assert error is None or repr(text) in str(error)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("plain Ümlaut\n日本", "plain Ümlaut\n日本"),
+        ("\x1b[8munsealed", r"\x1b[8munsealed"),
+        ("a\rb\tc\x00", r"a\rb\tc\x00"),
+        ("\u202everified\u2066", r"\u202everified\u2066"),
+    ],
+)
+def test_words_of_others(text: str, shown: str) -> None:
+    """What a terminal obeys or hides is shown as an escape; lines stay lines."""
+    assert printable(text) == shown

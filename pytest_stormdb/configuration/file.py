@@ -99,7 +99,8 @@ class Configuration:
     """What a configuration file says; a section is None where the file has none.
 
     `load` are the options it says, by their names in the table of options and written as there; `slo` are threshold
-    expressions. `places` is where each key stands (``file:line`` of ``parameters.rows``), for errors found later.
+    expressions. `places` is where each key stands (``file:line`` of ``parameters.rows``), for errors found later;
+    `written` is what stands there for values that came from variables, which may be secrets.
     """
 
     path: Path
@@ -113,6 +114,7 @@ class Configuration:
     logging: LoggingSection | None = None
     health_checks: HealthSection | None = None
     places: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
+    written: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
 
     def check_version(self, name: str, version: str | None) -> None:
         """Raises PlanError if this file is for the workload `name` (or any), but not in this `version`."""
@@ -140,6 +142,7 @@ def load_configuration(path: Path, environ: Mapping[str, str]) -> Configuration:
         logging=top.read("logging", _logging),
         health_checks=top.read("health_checks", _health_checks),
         places=dict(root.places()),
+        written=dict(root.variables()),
     )
 
 

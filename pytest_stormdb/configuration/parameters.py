@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import yaml
 
 from ..errors import PlanError
+from ..redaction import learn, redacted
 
 Model = TypeVar("Model")
 
@@ -21,9 +23,14 @@ class Parameters(Mapping[str, Any]):
         source: str,
         places: Mapping[str, str],
         error: Callable[[str], BaseException] = PlanError,
+        written: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
-        """``places`` say where each parameter stands; ``error`` makes the exception for what is wrong with one."""
+        """``places`` say where each parameter stands; ``error`` makes the exception for what is wrong with one.
+
+        ``written`` is shown for those whose values came from variables, and may be secrets.
+        """
         self._values = dict(values)
+        self._written = written
         self._source = source
         self._places = places
         self._error = error
@@ -38,14 +45,25 @@ class Parameters(Mapping[str, Any]):
         return len(self._values)
 
     def __repr__(self) -> str:
-        return f"Parameters({self._values!r})"
+        shown = {**self._values, **self._written}
+        return f"Parameters({shown!r})"
 
     def __call__(self, model: Callable[..., Model]) -> Model:
         """Validate. Raises an error naming source, parameter and value, one line for each complaint."""
+        for name in self._secret(model):
+            learn(str(self._values[name]))
         try:
-            return model(**self._values)
+            checked = model(**self._values)
         except (TypeError, ValueError) as error:
-            raise self._error("\n".join(self._complaints(error))) from None
+            raise self._error(redacted("\n".join(self._complaints(error)))) from None
+        for value in _secrets_in(checked):
+            learn(value)
+        return checked
+
+    def _secret(self, model: Callable[..., Any]) -> list[str]:
+        """The parameters that the model says are secrets."""
+        fields: Mapping[str, Any] = getattr(model, "model_fields", {})
+        return [name for name in self._values if "Secret" in repr(getattr(fields.get(name), "annotation", ""))]
 
     def _complaints(self, error: Exception) -> Iterator[str]:
         details: Callable[[], list[Mapping[str, Any]]] | None = getattr(error, "errors", None)
@@ -54,8 +72,22 @@ class Parameters(Mapping[str, Any]):
             return
         for detail in details():
             where = ".".join(str(part) for part in detail["loc"])
-            given = f", not {detail['input']!r}" if where in self._values else ""
-            yield f"{self._places.get(where, self._source)}: parameter {where}: {detail['msg']}{given}"
+            message, given = detail["msg"], repr(detail["input"])
+            if where in self._written:  # a variable, which may be a secret
+                given = self._written[where]
+                message = message.replace(str(self._values.get(where)), given)
+            shown = f", not {given}" if where in self._values else ""
+            yield f"{self._places.get(where, self._source)}: parameter {where}: {message}{shown}"
+
+
+def _secrets_in(checked: object) -> Iterator[str]:
+    """The values of a checked model that hide themselves, as pydantic's SecretStr does."""
+    for value in getattr(checked, "__dict__", {}).values():
+        reveal = getattr(value, "get_secret_value", None)
+        if reveal is None:
+            yield from _secrets_in(value)
+        else:
+            yield str(reveal())
 
 
 def parse_parameters(pairs: Iterable[str]) -> dict[str, Any]:

@@ -75,6 +75,15 @@ class Value:
             for child in children:  # type: ignore[attr-defined]
                 yield from child.places()
 
+    def variables(self) -> Iterator[tuple[str, str]]:
+        """Every key below whose value came from a variable, dotted, with what was written."""
+        if self.is_scalar and self.text != self.written:
+            yield self.key, self.written
+        children = self.data.values() if isinstance(self.data, dict) else self.data
+        if isinstance(self.data, dict | list):
+            for child in children:  # type: ignore[attr-defined]
+                yield from child.variables()
+
 
 def load(path: Path, error: type[StormDBError], environ: Mapping[str, str] | None = None) -> Value:
     """The one document of a YAML file; an empty file is an empty mapping.

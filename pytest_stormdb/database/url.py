@@ -6,6 +6,8 @@ from urllib.parse import quote, urlencode
 
 from psycopg.conninfo import conninfo_to_dict
 
+from .passfile import password_of
+
 _UNDERSTOOD = ("sslmode", "sslrootcert", "sslcert", "sslkey", "sslcrl", "target_session_attrs", "options")
 """What asyncpg, psycopg2 and SQLAlchemy know beside the address; another key is an error to one of them."""
 
@@ -19,8 +21,9 @@ def url_of(dsn: str) -> str:
         query = {"host": host, **({"port": port} if port else {}), **query}
         host = port = ""
     user = quote(parts.get("user", ""), safe="")
-    if "password" in parts:
-        user += f":{quote(parts['password'], safe='')}"
+    password = parts.get("password") or password_of(parts.get("passfile", ""))
+    if password is not None:
+        user += f":{quote(password, safe='')}"
     address = (f"[{host}]" if ":" in host else host) + (f":{port}" if port else "")
     asked = f"?{urlencode(query, quote_via=quote)}" if query else ""
     return f"postgresql://{user}{'@' if user else ''}{address}/{quote(parts.get('dbname', ''), safe='')}{asked}"

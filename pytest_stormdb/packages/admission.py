@@ -46,6 +46,12 @@ class Inspection:
             reasons.append(f"unsealed: no {self.workload.checksum_path.name}; write it with 'stormdb seal'")
         return reasons or self._signature_refusals(signatures)
 
+    def remarks(self) -> tuple[str, ...]:
+        """What else should be said of it."""
+        if self.state == "verified" and not self.signatures and self.workload.signature_path.is_file():
+            return ("its signature was not checked: no keyring",)
+        return ()
+
     def _signature_refusals(self, policy: Policy) -> list[str]:
         if policy == "off":
             return []

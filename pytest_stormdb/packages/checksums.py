@@ -1,9 +1,9 @@
 """Checksums of a packaged workload's folder: written by `seal`, compared by `verify`.
 
-`<name>.sha256` has the format of sha256sum of coreutils and lists every other file of the folder. Not listed
-are the checksum file and its signature, bytecode in `__pycache__` (which a run keeps out of use by
-`sys.pycache_prefix`; bytecode anywhere else can be imported and counts as a file like any other), and the
-folders in `SKIPPED_FOLDERS`, which hold no code that anything imports.
+`<name>.sha256` has the format of sha256sum of coreutils and lists every other file of the folder, hidden ones and
+those in caches included: a workload may read whatever lies there. Not listed are the checksum file and its signature,
+and bytecode in `__pycache__`, which nothing reads while the folder is guarded (bytecode anywhere else can be imported
+and counts as a file like any other).
 
 What is read is found by walking the folder, never taken from the checksum file: its paths are only compared.
 A symbolic link is read only where it leads to a file inside. It is an integrity check, not a sandbox.
@@ -23,11 +23,9 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from ..errors import WorkloadError
+from ..units import printable
+from .leftovers import leftover
 from .metadata import Metadata
-
-SKIPPED_FOLDERS = frozenset(
-    (".git", ".hg", ".svn", ".jj", ".bzr", ".pytest_cache", ".mypy_cache", ".ruff_cache", ".hypothesis")
-)
 
 SealState = Literal["verified", "unsealed", "mismatch"]
 ProblemKind = Literal["added", "missing", "changed", "symlink", "path", "format"]
@@ -48,8 +46,9 @@ class Problem:
     detail: str = ""
 
     def __str__(self) -> str:
-        path = self.path if self.path.isprintable() else repr(self.path)[1:-1]
-        return f"{self.kind}: {path}" + (f" ({self.detail})" if self.detail else "")
+        return printable(f"{self.kind}: {self.path}" + (f" ({self.detail})" if self.detail else "")).replace(
+            "\n", r"\n"
+        )
 
 
 @dataclass(frozen=True)
@@ -73,6 +72,7 @@ class UnfitFileError(Exception):
 def digests(folder: Path, name: str | None = None) -> dict[str, str]:
     """The SHA-256 of every file that a seal covers, by relative path. WorkloadError where one is unfit."""
     found, unfit = _digests(folder, _name_of(folder, name))
+    unfit += _left_by_tools(found)
     if unfit:
         raise WorkloadError(f"{folder} cannot be sealed: {'; '.join(map(str, unfit))}")
     return found
@@ -191,11 +191,11 @@ def _walk(root: Path, skipped: set[str]) -> Iterator[tuple[str, UnfitFileError |
             path = f"{folder}/{entry.name}" if folder else entry.name
             if entry.is_symlink():
                 yield path, _unfit_link(entry)
-            elif entry.name in SKIPPED_FOLDERS or path in skipped:
-                continue
             elif entry.is_dir(follow_symlinks=False):
                 pending.append(path)
-            elif not (PurePosixPath(folder).name == "__pycache__" and _BYTECODE.fullmatch(entry.name)):
+            elif path not in skipped and not (
+                PurePosixPath(folder).name == "__pycache__" and _BYTECODE.fullmatch(entry.name)
+            ):
                 yield path, None
 
 
@@ -211,9 +211,15 @@ def _unfit_link(entry: os.DirEntry[str]) -> UnfitFileError | None:
 
 def _changes(sealed: Mapping[str, str], found: Mapping[str, str], unfit: set[str]) -> list[Problem]:
     problems = [Problem("missing", path) for path in sealed if path not in found and path not in unfit]
-    problems += [Problem("added", path) for path in found if path not in sealed]
+    problems += list(dict.fromkeys(Problem("added", *leftover(path)) for path in found if path not in sealed))
     problems += [Problem("changed", path) for path in found if sealed.get(path, found[path]) != found[path]]
     return sorted(problems, key=lambda problem: problem.path)
+
+
+def _left_by_tools(found: Mapping[str, str]) -> list[Problem]:
+    """What must not be sealed, since it would change by itself."""
+    left = dict.fromkeys(map(leftover, found))
+    return [Problem("added", path, way_out) for path, way_out in left if way_out]
 
 
 def _line(path: str, digest: str) -> bytes:

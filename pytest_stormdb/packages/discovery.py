@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import PlanError, WorkloadError
-from .names import folded, main_module_of
+from .names import folded, is_name, main_module_of
 
+_SUFFIXES = (".yaml", ".sha256", ".sha256.asc")
 _DECLARED_NAME = re.compile(rb"^(?:\xef\xbb\xbf)?name[ \t]*:[ \t]*([^#\r\n]*)", re.MULTILINE)
 _MOST_BYTES = 1 << 16
 
@@ -54,17 +55,26 @@ def recognise(folder: Path) -> PackagedWorkload | None:
     """The packaged workload in this very folder: `<name>.yaml` with `test_<name>.py` beside it.
 
     So that ordinary test data is not taken for one, the YAML file must have a line ``name: <name>``, or any
-    name if it is called as the folder is. A checksum file makes a workload of what is left of one: taking its
-    metadata away must not keep it from being verified. WorkloadError if there are two in one folder.
+    name if it is called as the folder is. A checksum file of ours, or a signature of one, makes a workload of what
+    is left of one: taking away or renaming the rest must not keep it from being verified.
+    WorkloadError if there are two in one folder.
     """
     try:
-        names = sorted({path.stem for path in folder.iterdir() if path.suffix in (".yaml", ".sha256")})
+        files = sorted(path.name for path in folder.iterdir())
     except OSError:
         return None
-    found = [workload for workload in (_workload(folder, name) for name in names) if _is_one(workload)]
+    names = {file.removesuffix(suffix) for file in files for suffix in _SUFFIXES if file.endswith(suffix)}
+    has_code = any(file.endswith(".py") for file in files)
+    workloads = (_workload(folder, name) for name in sorted(names) if is_name(name))
+    found = [workload for workload in workloads if _is_one(workload, has_code=has_code)]
     if len(found) > 1:
         raise WorkloadError(f"{folder}: holds two packaged workloads, {found[0].name} and {found[1].name}")
     return found[0] if found else None
+
+
+def nameless(folder: Path) -> PackagedWorkload:
+    """What stands for a folder that is taken for a workload, whichever it may be; it has no files to go by."""
+    return PackagedWorkload(folder, folder.name, folder, folder, folder, folder)
 
 
 def _below(root: Path) -> Iterator[PackagedWorkload]:
@@ -86,11 +96,23 @@ def _workload(folder: Path, name: str) -> PackagedWorkload:
     )
 
 
-def _is_one(workload: PackagedWorkload) -> bool:
+def _is_one(workload: PackagedWorkload, *, has_code: bool) -> bool:
     has_metadata, has_module = workload.metadata_path.is_file(), workload.main_module.is_file()
     if os.path.lexists(workload.checksum_path):
-        return has_metadata or has_module
+        return has_metadata or has_module or _is_ours(workload)
+    if os.path.lexists(workload.signature_path):
+        return has_code
     return has_metadata and has_module and _declares_name(workload)
+
+
+def _is_ours(workload: PackagedWorkload) -> bool:
+    """Whether a checksum file lists what a workload of its name has; others have checksums of their test data."""
+    listed = tuple(f"  {path.name}".encode() for path in (workload.metadata_path, workload.main_module))
+    try:
+        lines = workload.checksum_path.read_bytes().splitlines()
+    except OSError:
+        return True
+    return any(line.endswith(listed) for line in lines)
 
 
 def _declares_name(workload: PackagedWorkload) -> bool:

@@ -21,6 +21,7 @@ from .names import LONGEST, is_name, main_module_of
 KEYS = ("name", "version", "description", "author", "license", "dependencies", "tags", "security", "checksum")
 SECURITY_KEYS = ("checksum", "signature")
 
+_VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+!_-]{0,63}")
 _CHECKSUM = re.compile(r"sha256:([0-9a-fA-F]{64})")
 
 
@@ -60,12 +61,12 @@ def load_metadata(path: Path) -> Metadata:
             raise top.refuse(f"the key {key!r} is missing; a packaged workload has a name and a version")
     return Metadata(
         name=_name(top.entries["name"]),
-        version=text(top.entries["version"]),
+        version=_version(top.entries["version"]),
         description=top.read("description", text, ""),
-        author=top.read("author", text, ""),
-        license=top.read("license", text, ""),
+        author=top.read("author", _one_line, ""),
+        license=top.read("license", _one_line, ""),
         dependencies=_present(top.read("dependencies", listed(_dependency), ())),
-        tags=top.read("tags", listed(text), ()),
+        tags=top.read("tags", listed(_one_line), ()),
         security=_security(top),
     )
 
@@ -75,6 +76,21 @@ def _name(value: Value) -> str:
     if not is_name(name):
         raise value.refuse(f"must be letters and digits, joined by - or _, at most {LONGEST} in all")
     return name
+
+
+def _version(value: Value) -> str:
+    """No sentence: it is printed beside what was verified, and must not be able to say that it was."""
+    version = text(value)
+    if not _VERSION.fullmatch(version):
+        raise value.refuse("must be a version such as 1.2.0 or 2.0-rc.1: letters, digits and . + - _ !", show=False)
+    return version
+
+
+def _one_line(value: Value) -> str:
+    line = text(value)
+    if not line.isprintable():
+        raise value.refuse("must be one line without control characters", show=False)
+    return line
 
 
 def _present(dependencies: Iterable[Dependency | None]) -> tuple[Dependency, ...]:

@@ -10,6 +10,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,8 +26,15 @@ SignatureState = Literal[
     "expired-key",
     "revoked-key",
     "unknown-key",
+    "weak",
+    "future",
     "unavailable",
 ]
+
+_STRONG_DIGESTS = frozenset(("8", "9", "10", "11", "12", "14"))
+"""SHA-2 and SHA-3, by their numbers in RFC 9580, section 9.5; MD5, SHA-1 and RIPEMD-160 can be forged or nearly so."""
+
+_CLOCKS_DIFFER_S = 300
 
 _OPTIONS = ["--no-autostart", "--no-auto-key-retrieve", "--no-auto-key-import", "--disable-dirmngr"]
 _PREFIX = "[GNUPG:] "
@@ -61,6 +69,8 @@ class Signature:
             "expired-signature": f"the signature by {who} has expired",
             "expired-key": f"signed with a key that has expired: {who}",
             "revoked-key": f"signed with a key that was revoked: {who}",
+            "weak": f"the signature by {who} rests on a weak digest, not SHA-2 or SHA-3; it must be made anew",
+            "future": f"the signature by {who} is dated in the future; a clock is wrong, or it was forged",
             "unknown-key": f"signed with a key that is not in the keyring: {who}",
             "unavailable": f"signatures cannot be checked: {self.detail}",
         }[self.state]
@@ -126,7 +136,7 @@ def _judged(lines: Iterable[tuple[str, str]]) -> Signature:
         elif signatures:
             signatures[-1].setdefault(keyword, value)
     found = [_judged_one(statuses) for statuses in signatures]
-    for state in ("bad", "signed"):
+    for state in ("bad", "weak", "future", "signed"):
         for signature in found:
             if signature.state == state:
                 return signature
@@ -137,8 +147,16 @@ def _judged_one(statuses: dict[str, str]) -> Signature:
     for keyword, state in _STATE_OF.items():
         if keyword in statuses and (state == "bad" or "VALIDSIG" in statuses):
             key_id, _, uid = statuses[keyword].partition(" ")
-            return Signature(state, (statuses.get("VALIDSIG", "").split() or [key_id])[-1], uid)
+            valid = statuses.get("VALIDSIG", "").split()
+            return Signature(_doubted(valid) if state == "signed" else state, (valid or [key_id])[-1], uid)
     if "NO_PUBKEY" in statuses:
         fingerprint = statuses.get("ERRSIG", "").split()[6:]
         return Signature("unknown-key", fingerprint[0] if fingerprint else statuses["NO_PUBKEY"])
     return Signature("bad", detail="it is not a detached OpenPGP signature that gpg can check")
+
+
+def _doubted(valid: list[str]) -> SignatureState:
+    """What a good signature's VALIDSIG says beside that: fingerprint, date, time, expiry, version, -, key, digest."""
+    if len(valid) < 8 or valid[7] not in _STRONG_DIGESTS:
+        return "weak"
+    return "future" if not valid[2].isdigit() or int(valid[2]) > time.time() + _CLOCKS_DIFFER_S else "signed"

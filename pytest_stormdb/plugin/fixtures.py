@@ -52,7 +52,7 @@ def _stormdb_home(request: pytest.FixtureRequest, stormdb_dsn: str) -> Iterator[
     with as_test_failures():
         configuration_for(request.node)
         home = isolated(
-            pinned(parse_dsn(stormdb_dsn, "fixture stormdb_dsn")),
+            config.stash[SESSION].without_password(pinned(parse_dsn(stormdb_dsn, "fixture stormdb_dsn"))),
             own_name(workload_name(request.node), session),
             wanted=isolation_of(request.node),
             admin_dsn=admin_dsn_of(config),

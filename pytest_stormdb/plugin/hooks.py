@@ -10,6 +10,7 @@ import pytest
 
 from ..errors import PlanError
 from ..load.option import NOT_GIVEN
+from . import secrecy
 from .collection import (
     Mix,
     collection_error,
@@ -41,9 +42,14 @@ from .packages import (
     PACKAGES,
     Packages,
     announcement,
-    refusal,
+    keep_clean,
+)
+from .refused import (  # noqa: F401 - pytest finds the hooks here
+    pytest_collect_directory,
+    pytest_make_collect_report,
 )
 from .scripts import ENDING, ScriptFile, has_scripts, is_scripts, put_scripts_first, take_fixtures
+from .secrecy import Redacting, hide_in_error, learn_given
 from .session import FOLLOWING, SESSION, Session
 
 MARKS = (
@@ -56,8 +62,9 @@ _HERE = Path(__file__).parent
 _XDIST_NOTE = "disturb each other under pytest-xdist; run them apart: pytest -n0 -m stormdb"
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
+def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:
     add_options(parser)
+    pluginmanager.register(secrecy, secrecy.NAME)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -69,14 +76,20 @@ def pytest_configure(config: pytest.Config) -> None:
     if PACKAGES not in config.stash:  # without initial conftests: run in this process by another plugin
         config.stash[PACKAGES] = Packages(config)
     config.args[:] = config.stash[PACKAGES].start(config.args)
+    keep_clean(config, config.stash[PACKAGES])
     check_places(config)
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_load_initial_conftests(early_config: pytest.Config, args: list[str]) -> None:
-    early_config.stash[PACKAGES] = Packages(early_config)
-    given = early_config.known_args_namespace.file_or_dir or early_config.getini("testpaths") or ["."]
-    early_config.stash[PACKAGES].look_around(list(given))
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_load_initial_conftests(early_config: pytest.Config, args: list[str]) -> Generator[None, None, None]:
+    learn_given(early_config)
+    early_config.stash[PACKAGES] = packages = Packages(early_config)
+    packages.look_around(early_config.known_args_namespace.file_or_dir or early_config.getini("testpaths") or ["."])
+    try:
+        return (yield)
+    except Exception as error:  # pytest prints it without asking anybody
+        hide_in_error(error)
+        raise
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
@@ -92,11 +105,6 @@ def pytest_report_header(config: pytest.Config) -> str | None:
 
 def pytest_report_collectionfinish(config: pytest.Config) -> str | None:
     return announcement(config.stash[PACKAGES])
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collect_directory(path: Path, parent: pytest.Collector) -> pytest.Collector | None:
-    return refusal(parent.config.stash[PACKAGES], path, parent)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -195,7 +203,7 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> Generator[None, object, object]:
     item.stash[FOLLOWING] = nextitem.nodeid if nextitem is not None else None
-    with item.config.stash[PACKAGES].running(item.path), item.config.stash[SESSION].environment_for(item):
+    with item.config.stash[SESSION].environment_for(item):
         return (yield)
 
 
@@ -296,7 +304,7 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
         from ..reports import lines, terminal
 
         style = lines.Style(config.get_terminal_writer().fullwidth, ascii_only=not can_write(lines.UNICODE))
-        terminal.write(state.record, terminalreporter, style)
+        terminal.write(state.record, Redacting(terminalreporter), style)
     for note in dict.fromkeys(state.notes):
         terminalreporter.write_line(note)
     if unmeasured:

@@ -11,6 +11,7 @@ import pytest
 
 from ..errors import PlanError
 from ..load.option import NOT_GIVEN
+from ..redaction import redacted_in
 from ..telemetry.exporters import Exporter, Exporters, JsonFile
 from .files import STEP_SUMMARY
 from .options import value_of
@@ -59,7 +60,7 @@ def write_reports(record: SessionRecord, wanted: Mapping[str, Path]) -> list[str
     """Write each report; the problems of those that cannot be written."""
     from ..reports import document, markdown, page
 
-    whole = document.document(record)
+    whole = redacted_in(document.document(record))
     writers = {"json": document.write, "html": page.write, "markdown": markdown.write, STEP_SUMMARY: markdown.append}
     problems = []
     for name, out in wanted.items():

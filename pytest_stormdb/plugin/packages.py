@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-import ast
 import glob
-import os
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
+from importlib.machinery import PathFinder
 from pathlib import Path
-from types import CodeType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
-from ..errors import StormDBError, WorkloadError
-from ..load.option import NOT_GIVEN
+from ..errors import StormDBError
 from ..packages.names import folded
+from ..units import printable
 from .options import absolute, value_of
+from .policies import may_hold_package, policies
 
 if TYPE_CHECKING:
     from ..packages.discovery import PackagedWorkload
-    from ..packages.importer import VerifiedFinder
+    from ..packages.importer import Guarded, VerifiedImports
     from ..packages.metadata import Metadata
+
+_BEFORE_COLLECTION = ("conftest.py", "__init__.py")
+"""What pytest imports before it can report an error of one folder."""
 
 
 class Package(NamedTuple):
@@ -31,11 +32,13 @@ class Package(NamedTuple):
     state: str
     metadata: Metadata | None
     refusals: tuple[str, ...]
+    remarks: tuple[str, ...] = ()
 
     @property
     def title(self) -> str:
         version = f" {self.metadata.version}" if self.metadata is not None else ""
-        return f"{self.workload.name}{version} {'refused' if self.refusals else self.state}"
+        remarks = f" ({'; '.join(self.remarks)})" if self.remarks else ""
+        return printable(f"{self.workload.name}{version} {'refused' if self.refusals else self.state}{remarks}")
 
 
 class Packages:
@@ -43,28 +46,21 @@ class Packages:
 
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
+        self._policies = policies(config)
         self._by_folder: dict[Path, Package | None] = {}
+        self._by_real_folder: dict[Path, Package] = {}
         self._names: dict[str, Path] = {}
         self.errors = 0
         self._announced: set[Path] = set()
         self._has_started = False
-        self._finder: VerifiedFinder | None = None
-        self._checksums: str = value_of(config, "checksums")
-        keyring, signatures = value_of(config, "keyring"), value_of(config, "signatures")
-        self._keyring: Path | None = None if keyring is NOT_GIVEN else keyring
-        if signatures is NOT_GIVEN:
-            signatures = "verify" if self._keyring is not None and self._checksums != "off" else "off"
-        self._signatures: str = signatures
-        if self._signatures != "off" and self._keyring is None:
-            raise pytest.UsageError(f"--stormdb-signatures={self._signatures} needs --stormdb-keyring FILE")
-        if self._signatures != "off" and self._checksums == "off":
-            raise pytest.UsageError(
-                f"--stormdb-signatures={self._signatures} needs checksums, which a signature is over;"
-                " leave --stormdb-checksums=off out"
-            )
+        self._imports = self._guarded_imports()
 
     def look_around(self, arguments: list[str]) -> None:
-        """Verify whatever pytest may import from before it collects: what lies in, right below or above these."""
+        """Verify what pytest is about to import from, before it does: what lies in, right below or above these.
+
+        Whatever else is imported is examined when its code is asked for, so this is only for the better error.
+        Raises UsageError where the ini file itself belongs to a workload and is not as it was sealed.
+        """
         found = [path for argument in arguments for path in self._paths(argument)]
         for path in found or [self._config.invocation_params.dir]:
             for folder in (path, *path.parents):
@@ -74,6 +70,7 @@ class Packages:
             if path.is_dir():
                 for child in sorted(path.iterdir()):
                     self.at(child)
+        self._check_ini_file()
 
     def start(self, arguments: list[str]) -> list[str]:
         """The arguments to collect: with --stormdb-path's folders, and the folder for any part of a refused one.
@@ -88,7 +85,8 @@ class Packages:
     def at(self, folder: Path) -> Package | None:
         """The packaged workload in this very folder, verified when it is first asked for."""
         if folder not in self._by_folder:
-            self._by_folder[folder] = self._examined(folder) if folder.is_dir() else None
+            package = self._examined(folder) if folder.is_dir() else None
+            self._by_folder[folder] = package if package is None else self._named(package)
         return self._by_folder[folder]
 
     def unannounced(self) -> list[Package]:
@@ -103,52 +101,85 @@ class Packages:
 
     def known(self) -> list[Package]:
         """Those found so far, by name."""
-        found = [package for package in self._by_folder.values() if package is not None]
-        return sorted(found, key=lambda package: package.workload.name)
+        return sorted(self._by_real_folder.values(), key=lambda package: package.workload.name)
 
-    def running(self, path: Path) -> AbstractContextManager[None]:
-        """While a test runs: where it is a verified workload's, what it imports is read from no old bytecode."""
-        package = self.around(path)
-        if package is None or package.state != "verified" or self._finder is None:
-            return nullcontext()
-        return self._finder.no_old_bytecode()
+    def check_file(self, path: Path) -> None:
+        """Raise CollectError if a file that is about to be read belongs to a workload and is not as it was verified."""
+        self._imports.content(str(path))
 
     def close(self) -> None:
         """Let imports go their usual way again."""
-        if self._finder is not None:
-            self._finder.remove()
+        self._imports.close()
+
+    def _guarded_imports(self) -> VerifiedImports:
+        from ..packages.importer import VerifiedImports
+        from .rewriting import PYTEST_DOOR
+
+        imports = VerifiedImports(self._examined, self._on_refused_file, [PYTEST_DOOR])
+        imports.open()
+        return imports
 
     def _paths(self, argument: str) -> list[Path]:
         """Where an argument leads; one that is a pattern, as test paths may be, to several places."""
-        base = self._config.invocation_params.dir
-        path = absolute(base, argument.partition("::")[0])
+        base, name = self._config.invocation_params.dir, argument.partition("::")[0]
+        if self._config.known_args_namespace.pyargs and (place := _place_of_module(name)) is not None:
+            return [place]
+        path = absolute(base, name)
         if path.exists():
             return [path]
         return [absolute(base, match) for match in glob.glob(argument, root_dir=base, recursive=True)]  # noqa: PTH207
 
     def _collectable(self, argument: str) -> str:
-        path = absolute(self._config.invocation_params.dir, argument.partition("::")[0])
-        package = self.around(path)
+        path = next(iter(self._paths(argument)), absolute(self._config.invocation_params.dir, argument))
+        package = self.at(path) or self.around(path)
         return str(package.workload.folder) if package is not None and package.refusals else argument
 
-    def _on_path(self) -> Iterator[PackagedWorkload]:
-        folders = value_of(self._config, "path")
-        if not folders:
+    def _check_ini_file(self) -> None:
+        path = self._config.inipath
+        package = next((found for folder in path.parents if (found := self.at(folder))), None) if path else None
+        if path is None or package is None or not package.refusals:
             return
+        name = path.relative_to(package.workload.folder).as_posix()
+        if any(f": {name}" in reason for reason in package.refusals):
+            raise pytest.UsageError(
+                f"{path}: this ini file is part of workload {package.workload.name} and is not as it was sealed:"
+                f" {'; '.join(map(printable, package.refusals))}; give an ini file of your own: -c FILE --rootdir DIR"
+            )
+
+    def _on_path(self) -> Iterator[PackagedWorkload]:
         from ..packages.discovery import find_workloads
 
+        roots = value_of(self._config, "path") or ()
         try:
-            workloads = find_workloads(folders)
+            workloads = find_workloads(roots)
         except StormDBError as error:
             raise pytest.UsageError(f"--stormdb-path: {error}") from None
         for workload in workloads:
             self.at(workload.folder)
             yield workload
+        for root in roots:
+            if not any(workload.folder.is_relative_to(root) for workload in workloads):
+                yield self._missing(root)
+
+    def _missing(self, root: Path) -> PackagedWorkload:
+        """The stand-in for a folder that was given as one of workloads, and holds none that is whole."""
+        from ..packages.discovery import nameless
+
+        reason = (
+            "no packaged workload is in this folder, which --stormdb-path names; one is NAME.yaml with test_NAME.py"
+        )
+        package = Package(nameless(root), "mismatch", None, (reason,))
+        self._by_folder[root] = self._by_real_folder[root.resolve()] = package
+        self._guard(package, None)
+        return package.workload
 
     def _examined(self, folder: Path) -> Package | None:
-        if not _may_hold_one(folder):
+        if not may_hold_package(folder):
             return None
-        from ..packages.discovery import PackagedWorkload, recognise
+        real = folder.resolve()
+        if real in self._by_real_folder:  # another way to it
+            return self._by_real_folder[real]
+        from ..packages.discovery import nameless, recognise
 
         try:
             workload = recognise(folder)
@@ -156,95 +187,97 @@ class Packages:
                 return None
             package = self._inspected(workload)
         except StormDBError as error:
-            unknown = PackagedWorkload(folder, folder.name, folder, folder, folder, folder)
-            package = Package(unknown, "mismatch", None, (str(error),))
+            package = Package(nameless(folder), "mismatch", None, (str(error),))
             self._guard(package, None)
+        self._by_real_folder[real] = package
         return package
 
     def _inspected(self, workload: PackagedWorkload) -> Package:
         from ..packages.admission import inspect
         from ..packages.dependencies import unmet_python
 
-        name = folded(workload.name)
-        other = self._names.setdefault(name, workload.folder)
-        if other != workload.folder:
-            raise WorkloadError(f"two workloads are called {workload.name}: {other} and {workload.folder}; rename one")
-        found = inspect(workload, checksums=self._checksums != "off", keyring=self._keyring)
-        refusals = found.refusals(self._checksums, self._signatures)  # type: ignore[arg-type]
+        ours = self._policies
+        keyring = Path(ours.keyring) if ours.keyring is not None else None
+        found = inspect(workload, checksums=ours.checksums != "off", keyring=keyring)
+        refusals = found.refusals(ours.checksums, ours.signatures)
         if not refusals and found.metadata is not None:
             refusals = unmet_python(found.metadata.dependencies)
-        package = Package(workload, found.state, found.metadata, tuple(refusals))
+        package = Package(workload, found.state, found.metadata, tuple(refusals), found.remarks())
         self._guard(package, found.verification.digests if found.verification is not None else None)
         return package
 
+    def _named(self, package: Package) -> Package:
+        """The package, refused if another that takes part in the session has its name, and so its database."""
+        name, folder = package.workload.name, package.workload.folder
+        other = self._names.setdefault(folded(name), folder)
+        if other == folder or package.refusals:
+            return package
+        sentence = f"two workloads are called {name}: {other} and {folder}; rename one"
+        return self._refused_from_now_on(package, sentence)
+
     def _guard(self, package: Package, digests: Any) -> None:
         """Refused: nothing is imported. Verified: nothing but the verified bytes. Else imports go their usual way."""
-        from ..packages.importer import Guarded, VerifiedFinder
+        from ..packages.importer import Guarded
 
-        if not package.refusals and package.state != "verified":
-            return
-        if self._finder is None:
-            self._finder = VerifiedFinder(self._compile, self._on_change)
-        self._finder.guard(Guarded(package.workload.folder, None if package.refusals else digests))
+        if package.refusals or package.state == "verified":
+            folder = package.workload.folder
+            self._imports.guard(Guarded(folder, folder.resolve(), None if package.refusals else digests))
 
-    def _on_change(self, folder: Path, sentence: str) -> None:
-        """A file has changed since it was verified: refuse the rest of its workload too.
+    def _on_refused_file(self, guarded: Guarded, relative: str, sentence: str | None) -> None:
+        """A file of a refused workload, or one that has changed since it was verified, is about to be executed.
 
-        Before the collection, no error of an import would be of that workload alone: go on, with nothing of it.
+        Before the collection, no error of an import of pytest's own would be of that workload alone: go on, with
+        nothing of it.
         """
-        for path, package in self._by_folder.items():
-            if package is not None and path.resolve() == folder:
-                self._by_folder[path] = refused = package._replace(refusals=(*package.refusals, sentence))
-                self._guard(refused, None)
-        if self._has_started:
+        package = self._by_real_folder[guarded.real]
+        if sentence is not None:
+            package = self._refused_from_now_on(package, sentence)
+        if self._has_started or Path(relative).name not in _BEFORE_COLLECTION:
             self.errors += 1
             # no ImportError, which a workload may be content with
-            raise pytest.Collector.CollectError(f"workload {folder.name}: {sentence}")
+            name = printable(package.workload.name)
+            raise pytest.Collector.CollectError(
+                f"workload {name}: {printable(sentence or '; '.join(package.refusals))}"
+            )
 
-    def _compile(self, source: bytes, path: Path) -> CodeType:
-        """Compile as pytest would: test modules and conftests with rewritten assertions."""
-        from _pytest.assertion.rewrite import rewrite_asserts
-
-        tree = ast.parse(source, filename=str(path))
-        if path.stem == "conftest" or path.stem.startswith("test_") or path.stem.endswith("_test"):
-            rewrite_asserts(tree, source, str(path), self._config)
-        return compile(tree, str(path), "exec", dont_inherit=True)
+    def _refused_from_now_on(self, old: Package, sentence: str) -> Package:
+        new = old._replace(state="mismatch", refusals=(*old.refusals, sentence))
+        for packages in (self._by_folder, self._by_real_folder):
+            packages.update({path: new for path, package in packages.items() if package is old})
+        self._guard(new, None)
+        return new
 
 
-def _may_hold_one(folder: Path) -> bool:
-    """A look at the names in a folder: most hold no packaged workload, and should not cost an import."""
-    try:
-        with os.scandir(folder) as entries:
-            return any(entry.name.endswith((".yaml", ".sha256")) for entry in entries)
-    except OSError:
-        return False
+def _place_of_module(name: str) -> Path | None:
+    """Where a dotted name leads, found without importing the packages above it, as ``--pyargs`` would."""
+    search, place = None, None
+    for part in name.split("."):
+        spec = PathFinder.find_spec(part, search) if part.isidentifier() else None
+        if spec is None:
+            return None
+        search = list(spec.submodule_search_locations or ())
+        place = Path(search[0]) if search else Path(spec.origin) if spec.has_location and spec.origin else None
+    return place
 
 
 PACKAGES = pytest.StashKey[Packages]()
-
-
-class RefusedWorkload(pytest.Collector):
-    """Stands in the place of a folder whose code must not run: one collection error, and no import."""
-
-    reasons: tuple[str, ...] = ()
-
-    def collect(self) -> Iterator[pytest.Item]:
-        self.config.stash[PACKAGES].errors += 1
-        raise self.CollectError("\n".join(f"workload {self.path.name}: {reason}" for reason in self.reasons))
-
-
-def refusal(packages: Packages, path: Path, parent: pytest.Collector) -> RefusedWorkload | None:
-    """The stand-in for a folder that is refused; None for any other."""
-    package = packages.at(path)
-    if package is None or not package.refusals:
-        return None
-    nodeid = f"{parent.nodeid.rstrip('.')}/{path.name}".lstrip("/")
-    node: RefusedWorkload = RefusedWorkload.from_parent(parent, name=path.name, path=path, nodeid=nodeid)
-    node.reasons = package.refusals
-    return node
 
 
 def announcement(packages: Packages) -> str | None:
     """One line that names the workloads found since the last one, and the state of each."""
     found = packages.unannounced()
     return f"stormdb workloads: {', '.join(package.title for package in found)}" if found else None
+
+
+def keep_clean(config: pytest.Config, packages: Packages) -> None:
+    """Keep pytest's own cache out of packaged workloads: with no ini file, their folder becomes the root of a session.
+
+    A run must not change what the next one verifies.
+    """
+    cache = getattr(config, "cache", None)
+    if cache is None or packages.around(cache._cachedir / "v") is None:
+        return
+    for folder in (config.invocation_params.dir, *config.invocation_params.dir.parents):
+        if packages.at(folder) is None and packages.around(folder) is None:
+            cache._cachedir = folder / ".pytest_cache"
+            return

@@ -12,6 +12,7 @@ import pytest
 from ..errors import PlanError, ServerError, StormDBError
 from ..load.option import NOT_GIVEN
 from ..packages.names import folded
+from ..redaction import learn, learn_dsn
 from .arm import other_arm
 from .options import value_of
 
@@ -19,7 +20,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ..configuration.file import Configuration
+    from ..database.connect import Dsn
     from ..database.isolation import Home
+    from ..database.passfile import PassFiles
     from ..database.server import Admin
     from ..embedded.server import EmbeddedServer
     from ..measurement.scalability import Sweep
@@ -52,6 +55,7 @@ class Session:
         self.configuration = _configuration(config)
         self._embedded: EmbeddedServer | None = None
         self._embedded_dsn = ""
+        self._passfiles: PassFiles | None = None
         self._put_away: dict[str, str] = {}
         self._exporters: Exporters | None = None
         self._logs: LogOutput | None = None
@@ -106,7 +110,15 @@ class Session:
         if target is None:
             return self._start_embedded()
         target.check()
-        return target.dsn
+        return self.without_password(target.dsn)
+
+    def without_password(self, dsn: str) -> Dsn:
+        """The connection string that names a file of this session's instead of holding a password."""
+        from ..database.passfile import PassFiles
+
+        if self._passfiles is None:
+            self._passfiles = PassFiles()
+        return self._passfiles.without_password(dsn)
 
     def is_embedded(self, dsn: str) -> bool:
         """Whether a connection string leads to the server we started."""
@@ -138,6 +150,8 @@ class Session:
                 output.close()
         if self._embedded is not None:
             self._embedded.stop()
+        if self._passfiles is not None:
+            self._passfiles.close()
 
     def configuration_of(self, workload: str) -> Configuration | None:
         """The configuration file, where it is for this workload or for any."""
@@ -223,12 +237,25 @@ def _check(found: Configuration) -> None:
     from ..load.plan import plan_of
     from ..verdict.threshold import Threshold
 
+    _check_database(found)
     plan_of(resolve((str(found.path), found.load)))
     for index, expression in enumerate(found.slo):
         try:
             Threshold.parse(expression)
         except PlanError as error:
             raise PlanError(f"{found.places[f'slo.{index}']}: slo.{index}: {error}") from None
+
+
+def _check_database(found: Configuration) -> None:
+    """Raise ServerError for a connection string that libpq cannot read; from here on its secrets are hidden."""
+    if found.database is None:
+        return
+    learn(found.database.password)
+    if found.database.dsn is not None:
+        from ..database.connect import parse_dsn
+
+        learn_dsn(found.database.dsn)
+        parse_dsn(found.database.dsn, f"{found.places['database.dsn']}: database.dsn")
 
 
 SESSION = pytest.StashKey[Session]()

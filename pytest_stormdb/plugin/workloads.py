@@ -56,7 +56,14 @@ def parameters_for(node: Any) -> Parameters:
         return Parameters(given, "--stormdb-param", {}, _without_traceback)
     places = {name.removeprefix("parameters."): place for name, place in configuration.places.items()}
     places |= dict.fromkeys(given, "--stormdb-param")
-    return Parameters({**configuration.parameters, **given}, str(configuration.path), places, _without_traceback)
+    written = {name.removeprefix("parameters."): text for name, text in configuration.written.items()}
+    return Parameters(
+        {**configuration.parameters, **given},
+        str(configuration.path),
+        places,
+        _without_traceback,
+        {name: text for name, text in written.items() if name in configuration.parameters and name not in given},
+    )
 
 
 def check_plugin(config: pytest.Config, items: Sequence[pytest.Item]) -> None:

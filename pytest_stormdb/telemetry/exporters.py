@@ -16,6 +16,7 @@ from ..load.plan import LoadPlan
 from ..measurement.recorder import Snapshot, SoFar, Tick
 from ..measurement.stats import response_of
 from ..measurement.values import finite
+from ..redaction import redacted
 from ..workload.contract import Workload
 
 
@@ -78,7 +79,7 @@ class JsonFile:
             "operations": operations,
             "metrics": {name: metric.value for name, metric in sorted(snapshot.metrics.items())},
         }
-        self._file.write(json.dumps(finite(line), allow_nan=False) + "\n")
+        self._file.write(redacted(json.dumps(finite(line), allow_nan=False)) + "\n")
         self._file.flush()
 
     def end(self) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 from ..configuration.file import LoggingSection
 from ..errors import PlanError
+from ..redaction import redacted
 
 _ADDED = ("workload", "worker", "operation")
 _TEXT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
@@ -36,7 +37,7 @@ class JsonLines(logging.Formatter):
             record.exc_text = self.formatException(record.exc_info)
         if record.exc_text:
             line["exception"] = record.exc_text
-        return json.dumps(line, default=str)
+        return redacted(json.dumps(line, default=str))
 
 
 class TextLines(logging.Formatter):
@@ -49,7 +50,7 @@ class TextLines(logging.Formatter):
         fields: Mapping[str, object] = vars(record)
         named = [(name, fields.get(f"stormdb_{name}")) for name in _ADDED]
         origin = " ".join(f"{name}={value}" for name, value in named if value is not None)
-        return super().format(record) + (f" [{origin}]" if origin else "")
+        return redacted(super().format(record) + (f" [{origin}]" if origin else ""))
 
 
 class LogOutput:

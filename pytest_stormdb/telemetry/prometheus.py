@@ -28,6 +28,7 @@ from ..errors import PlanError
 from ..measurement.recorder import Snapshot
 from ..measurement.stats import response_of
 from ..measurement.tally import Metric, Tally
+from ..redaction import redacted
 from .buckets import BOUNDS_S, bucketed
 from .exporters import Run
 
@@ -84,7 +85,7 @@ class Counts:
 
 
 def _bounded(name: str, names: Iterable[str]) -> str:
-    known = set(names)
+    name, known = redacted(name), set(names)
     return name if name in known or len(known) < _MOST_NAMES else _OTHER
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -156,7 +157,10 @@ TAMPERING: dict[str, tuple[Callable[[Path], object], list[str]]] = {
     "data": (append("data/rows.csv"), ["changed: data/rows.csv"]),
     "added": (write("data/conftest.py"), ["added: data/conftest.py"]),
     "added bytecode": (write("random.pyc"), ["added: random.pyc"]),
-    "source among bytecode": (write("__pycache__/x.py"), ["added: __pycache__/x.py"]),
+    "source among bytecode": (
+        write("__pycache__/x.py"),
+        ["added: __pycache__/x.py (not bytecode, which alone may lie here; remove it)"],
+    ),
     "another checksum file": (write("data/simple.sha256"), ["added: data/simple.sha256"]),
     "removed": (lambda folder: (folder / "helper.py").unlink(), ["missing: helper.py"]),
     "renamed": (
@@ -216,18 +220,35 @@ def test_links_inside_are_read(folder: Path) -> None:
     assert problems(folder) == ["changed: also.py", "changed: helper.py"]
 
 
-def test_what_tools_leave_behind_is_not_covered(folder: Path) -> None:
-    """Bytecode in `__pycache__`, version control and caches may come and go."""
+def test_bytecode_in_its_place_is_not_covered(folder: Path) -> None:
+    """Bytecode in `__pycache__` may come and go: nothing reads it."""
     for path in (
         "__pycache__/helper.cpython-311.pyc",
         "data/__pycache__/x.cpython-311-pytest-9.2.0.pyc",
         "__pycache__/helper.cpython-311.pyc.1234",
-        ".git/config",
-        ".pytest_cache/v/cache/lastfailed",
     ):
         write(path)(folder)
     assert problems(folder) == []
     assert set(digests(folder)) == set(FILES)
+
+
+LEFT = {
+    ".git/config": ".git/ (version control, which changes by itself; seal and run an export without it, or keep",
+    ".pytest_cache/v/cache/lastfailed": ".pytest_cache/ (pytest's cache; remove the folder)",
+    "data/.mypy_cache/x": "data/.mypy_cache/ (mypy's cache; remove the folder)",
+    ".rows.sql.swp": ".rows.sql.swp (an editor's; close the file there, or remove it)",
+    "stormdb-metrics.jsonl": "stormdb-metrics.jsonl (metrics of a run; remove it, and start runs from another folder)",
+}
+
+
+@pytest.mark.parametrize(("path", "said"), LEFT.items())
+def test_what_tools_leave_behind_is_named(folder: Path, path: str, said: str) -> None:
+    """It breaks a seal, since a workload may read it, and is not sealed; each time the way out is told."""
+    write(path)(folder)
+    (problem,) = problems(folder)
+    assert problem.startswith(f"added: {said}")
+    with pytest.raises(WorkloadError, match=f"cannot be sealed: added: {re.escape(said)}"):
+        seal(folder)
 
 
 def test_a_file_that_cannot_be_read_is_a_problem(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

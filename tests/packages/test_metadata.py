@@ -18,6 +18,7 @@ from pytest_stormdb.packages.dependencies import (
 from pytest_stormdb.packages.metadata import Metadata, Security, load_metadata
 
 GUIDE = Path(__file__).parents[1] / "guide" / "my-plugin.yaml"
+VERSION = "must be a version such as 1.2.0 or 2.0-rc.1: letters, digits and . + - _ !"
 OK = "name: a\nversion: 1\n"
 DIGEST = "0123456789abcdef" * 4
 
@@ -127,6 +128,10 @@ dependencies:
             "1: name: 'a b' must be letters and digits, joined by - or _, at most 48 in all",
         ),
         ("name: a\nversion: [1]", "2: version: must be text"),
+        ('name: a\nversion: "1 verified, b 2"', f"2: version: {VERSION}"),
+        ('name: a\nversion: "1\\e[8m"', f"2: version: {VERSION}"),
+        ('name: a\nversion: 1\nauthor: "a\\rb"', "3: author: must be one line without control characters"),
+        ('name: a\nversion: 1\ntags: ["\\u202e"]', "3: tags.0: must be one line without control characters"),
         ("name: a\nversion:", "2: version: is empty; give it a value or remove the key"),
         (OK + "tags: x", "3: tags: 'x' must be a list: one '- item' a line, or [item, item]"),
         (

@@ -208,3 +208,26 @@ def test_without_gpg(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     signature = check_signature(CONTENT, b"x", tmp_path / "keys")
     assert str(signature) == "signatures cannot be checked: gpg is not installed"
     assert not signature.is_valid
+
+
+@pytest.mark.parametrize("digest", ["SHA1", "RIPEMD160"])
+def test_a_weak_digest_is_refused(authors: Path, tmp_path: Path, digest: str) -> None:
+    """A signature over a digest that can be forged is no good one, however right it is."""
+    home = authors / f"old-{digest.lower()}"
+    home.mkdir(mode=0o700)
+    gpg(home, "--quick-generate-key", "old@example.org", "rsa2048", "sign", "never")
+    keys = tmp_path / "keys"
+    keys.write_bytes(gpg(home, "--export"))
+    options = ["--allow-weak-digest-algos", "--digest-algo", digest, "--armor", "--detach-sign"]
+    signature = check_signature(CONTENT, gpg(home, *options, content=CONTENT), keys)
+    assert (signature.state, signature.is_valid) == ("weak", False)
+    assert "rests on a weak digest" in str(signature)
+    strong = gpg(home, "--digest-algo", "SHA512", "--detach-sign", content=CONTENT)
+    assert check_signature(CONTENT, strong, keys).state == "signed"
+
+
+def test_a_future_date_is_refused(alice: Author, tmp_path: Path) -> None:
+    """A signature of a time that has not come is not taken for one."""
+    signature = check_signature(CONTENT, alice.sign(at="20990101T000000!"), alice.export(tmp_path))
+    assert (signature.state, signature.is_valid) == ("future", False)
+    assert "dated in the future" in str(signature)

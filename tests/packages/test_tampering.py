@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from pytest_stormdb.cli import main
 from pytest_stormdb.packages.checksums import seal
 
 from .conftest import Ran, Suite
@@ -65,6 +66,7 @@ WORLDS = [
     World("prepend", "package"),
     World("importlib", "package"),
     World("importlib", "by-path"),
+    World("append", "plain"),
 ]
 worlds = pytest.mark.parametrize(
     "world",
@@ -73,6 +75,7 @@ worlds = pytest.mark.parametrize(
         pytest.param(WORLDS[1], id="prepend-package", marks=pytest.mark.slow),
         pytest.param(WORLDS[2], id="importlib-package"),
         pytest.param(WORLDS[3], id="importlib-by-path", marks=pytest.mark.slow),
+        pytest.param(WORLDS[4], id="append-plain", marks=pytest.mark.slow),
     ],
 )
 
@@ -114,6 +117,7 @@ def change(file: str) -> Callable[[Suite, Path], None]:
 
 def add(file: str) -> Callable[[Suite, Path], None]:
     def write(suite: Suite, folder: Path) -> None:
+        (folder / file).parent.mkdir(exist_ok=True)
         (folder / file).write_text("1\n")
 
     return write
@@ -150,6 +154,21 @@ def climb(suite: Suite, folder: Path) -> None:
         opened.write(f"{'0' * 64}  ../elsewhere.sql\n")
 
 
+def plant_ini(suite: Suite, folder: Path) -> None:
+    (folder / "pytest.ini").write_text("[pytest]\n")
+
+
+def rename_away(suite: Suite, folder: Path) -> None:
+    """What is left tells by no name that it is a workload."""
+    (folder / "shop.yaml").unlink()
+    (folder / "test_shop.py").rename(folder / "test_other.py")
+
+
+def leave_the_signature(suite: Suite, folder: Path) -> None:
+    (folder / "shop.sha256").rename(folder / "shop.sha256.asc")
+    rename_away(suite, folder)
+
+
 TAMPERINGS = {
     "main module": (change("test_shop.py"), "changed: test_shop.py"),
     "helper": (change("helper.py"), "changed: helper.py"),
@@ -167,20 +186,49 @@ TAMPERINGS = {
     "path with ..": (climb, "path: ../elsewhere.sql (line "),
     "symlink out": (point_outside, "symlink: rows.sql (leads out of the folder)"),
     "symlink to a folder": (link_folder_outside, "symlink: queries (a link to a folder; "),
+    "added in a hidden folder": (add(".hidden/more.sql"), "added: .hidden/more.sql"),
+    "added in a cache": (add(".pytest_cache/more.sql"), "added: .pytest_cache/ (pytest's cache; remove the folder)"),
+    "added in version control": (add(".git/more.sql"), "added: .git/ (version control, which changes by itself; "),
+    "added beside bytecode": (add("__pycache__/more.sql"), "added: __pycache__/more.sql (not bytecode, "),
+    "added in a folder called as the signature": (
+        add("shop.sha256.asc/more.sql"),
+        "added: shop.sha256.asc/more.sql",
+    ),
+    "added by an editor": (add("rows.sql~"), "added: rows.sql~ (an editor's backup; remove it)"),
+    "added ini file": (plant_ini, "added: pytest.ini"),
+    "renamed away": (rename_away, "missing: shop.yaml"),
+    "only the signature left": (leave_the_signature, "missing: shop.sha256 (its signature is there)"),
     "sourceless helper.pyc": (plant_sourceless, "added: helper.pyc"),
 }
 
 
 @worlds
 @pytest.mark.parametrize(("tamper", "sentence"), TAMPERINGS.values(), ids=TAMPERINGS)
-def test_tampered(suite: Suite, world: World, tamper: Callable[[Suite, Path], None], sentence: str) -> None:
-    """Each way to change a sealed workload is one collection error that names the file."""
+def test_tampered(
+    suite: Suite,
+    world: World,
+    tamper: Callable[[Suite, Path], None],
+    sentence: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Each way to change a sealed workload is one collection error that names the file; `verify` says the same."""
     folder = suite.sealed("workloads/shop", world.files(suite))
     neighbours(suite)
     tamper(suite, folder)
     ran = world.run(suite)
     assert_refused(ran, sentence)
     assert "shop refused" in ran.text
+    capsys.readouterr()
+    assert main(["verify", str(folder)]) == 1
+    headline, *problems = capsys.readouterr().out.splitlines()
+    assert headline == "shop: mismatch"
+    assert {f"workload shop: {problem.strip()}" for problem in problems} == told_by(ran)
+
+
+def told_by(ran: Ran) -> set[str]:
+    """The lines of the collection error."""
+    lines = (line.removeprefix("E").strip() for line in ran.text.splitlines())
+    return {line for line in lines if line.startswith("workload shop: ")}
 
 
 @pytest.mark.parametrize("mode", ["prepend", "importlib"])
@@ -324,8 +372,6 @@ def test_changed_by_a_neighbour(suite: Suite, world: World, file: str) -> None:
     """A file that is changed after it was verified is not executed, and the error names it."""
     if file == "__init__.py" and world.layout != "package":
         pytest.skip("this layout has none")
-    if file == "helper.py" and world.layout == "by-path":
-        pytest.skip("a module that the author loads by its path is read by the author's own code")
     folder = suite.sealed("workloads/shop", world.files(suite))
     evil = suite.canary("evil")
     suite.write("workloads/a_first/test_early.py", saboteur(suite, folder / file, evil) + "def test_early(): pass\n")

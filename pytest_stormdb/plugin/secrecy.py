@@ -1,0 +1,156 @@
+"""Secrets of a session: which it knows, and that pytest's reports, warnings and logs do not show them."""
+
+from __future__ import annotations
+
+import logging
+import os
+import warnings
+from collections.abc import Generator, Mapping
+from typing import Any
+
+import pytest
+
+from ..load.option import NOT_GIVEN
+from ..redaction import learn, learn_dsn, redacted
+from .options import value_of
+
+NAME = "stormdb secrecy"
+"""By which pytest knows this module as a plugin."""
+
+_PASSWORD_VARIABLES = ("PGPASSWORD",)
+_DSN_VARIABLES = ("STORMDB_DSN", "DATABASE_URL")
+_DSN_OPTIONS = ("dsn", "admin_dsn")
+_TEXTS = ("longrepr", "sections", "user_properties", "wasxfail")
+_DSN_FIXTURES = ("stormdb_dsn", "stormdb_url")
+
+
+def learn_given(config: pytest.Config) -> None:
+    """Hide what environment, command line and ini file give away."""
+    for name in _PASSWORD_VARIABLES:
+        learn(os.environ.get(name))
+    given = [os.environ.get(name, "") for name in _DSN_VARIABLES]
+    for name in _DSN_OPTIONS:
+        value = value_of(config, name)
+        given.append("" if value is NOT_GIVEN else str(value))
+    for dsn in given:
+        learn_dsn(dsn)
+
+
+def learn_value(name: str, value: object) -> None:
+    """Hide what a fixture's value holds, where it is a connection string."""
+    if isinstance(value, str) and (name in _DSN_FIXTURES or value.startswith("postgres")):
+        learn_dsn(value)
+
+
+def hide_in(report: Any) -> None:
+    """Redact, where they stand, the texts of a report: its traceback, what was captured, its properties.
+
+    Names of tests stay as they are, by which pytest and others know them.
+    """
+    hider = _Hider()
+    for name in _TEXTS:
+        if hasattr(report, name):
+            setattr(report, name, hider.of(getattr(report, name)))
+
+
+def hide_in_warning(message: warnings.WarningMessage) -> None:
+    """Redact what a warning says."""
+    shown = redacted(str(message.message))
+    if shown != str(message.message):
+        message.message = shown
+
+
+def hide_in_error(error: BaseException) -> None:
+    """Redact the words of an exception that pytest prints by itself, and of those that led to it."""
+    for found in (error, getattr(error, "cause", None), error.__cause__):
+        if isinstance(found, BaseException):
+            found.args = tuple(redacted(word) if isinstance(word, str) else word for word in found.args)
+
+
+def hide_in_logs(config: pytest.Config) -> None:
+    """Redact the lines that pytest's logging writes to the terminal and to its file."""
+    plugin = config.pluginmanager.get_plugin("logging-plugin")
+    for name in ("log_cli_handler", "log_file_handler"):
+        handler = getattr(plugin, name, None)
+        if isinstance(handler, logging.Handler):
+            handler.setFormatter(_Redacting(handler.formatter or logging.Formatter()))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionstart(session: pytest.Session) -> None:
+    hide_in_logs(session.config)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_fixture_setup(fixturedef: Any) -> Generator[None, object, object]:
+    value = yield
+    learn_value(fixturedef.argname, value)
+    return value
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    hide_in(report)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collectreport(report: pytest.CollectReport) -> None:
+    hide_in(report)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_internalerror(excrepr: Any) -> None:
+    _Hider().attributes(excrepr)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_warning_recorded(warning_message: warnings.WarningMessage) -> None:
+    hide_in_warning(warning_message)
+
+
+class Redacting:
+    """A terminal that lines of text are written to, redacted."""
+
+    def __init__(self, reporter: Any) -> None:
+        self._reporter = reporter
+
+    def write_line(self, line: str, **markup: bool) -> None:
+        """Write a line, in colour where the terminal has them."""
+        self._reporter.write_line(redacted(line), **markup)
+
+
+class _Redacting(logging.Formatter):
+    def __init__(self, inner: logging.Formatter) -> None:
+        super().__init__()
+        self._inner = inner
+
+    def format(self, record: logging.LogRecord) -> str:
+        return redacted(self._inner.format(record))
+
+
+class _Hider:
+    """Goes through an object once, whatever shape a plugin gave it."""
+
+    def __init__(self) -> None:
+        self._seen: set[int] = set()
+
+    def attributes(self, thing: Any) -> None:
+        values = getattr(thing, "__dict__", None)
+        if not isinstance(values, dict) or id(thing) in self._seen:
+            return
+        self._seen.add(id(thing))
+        for name, value in list(values.items()):
+            values[name] = self.of(value)
+
+    def of(self, value: Any) -> Any:
+        if isinstance(value, str):
+            return redacted(value)
+        if isinstance(value, list):
+            value[:] = [self.of(entry) for entry in value]
+        elif type(value) is tuple:
+            return tuple(self.of(entry) for entry in value)
+        elif isinstance(value, Mapping) and type(value) is dict:
+            return {key: self.of(entry) for key, entry in value.items()}
+        elif type(value).__module__.startswith("_pytest.") and not isinstance(value, pytest.Config | pytest.Collector):
+            self.attributes(value)
+        return value
