@@ -79,10 +79,12 @@ class Suite:
         stdin: bytes | None = None,
         warnings: str = "error",
         limit_s: float = LIMIT_S,
+        keeps_cache: bool = False,
     ) -> pytest.RunResult:
         """Run pytest with these plugins; no other is loaded, which saves half a second. Warnings are errors."""
         loaded = [word for name in plugins for word in ("-p", name)]
-        command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-W", warnings, *loaded, *options]
+        loaded += [] if keeps_cache else ["-p", "no:cacheprovider"]
+        command = [sys.executable, "-m", "pytest", "-W", warnings, *loaded, *options]
         given: Any = subprocess.DEVNULL if stdin is None else stdin
         return self._pytester.run(*command, timeout=limit_s, stdin=given)
 

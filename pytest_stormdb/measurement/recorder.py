@@ -255,6 +255,10 @@ class Progress(Protocol):
     def intervals(self) -> Mapping[int, Snapshot]:
         """What was counted in each block."""
 
+    @property
+    def done(self) -> tuple[int, int]:
+        """How many operations succeeded, and failed, as far as was told. Costs nothing."""
+
     def so_far(self) -> Snapshot:
         """All that was counted until now. Adding it up takes CPU time in the middle of a measurement."""
 

@@ -239,6 +239,7 @@ def run_unmeasured(item: pytest.Item, state: Session, workload: Workload, plan: 
     """Run each operation once, as a plain test."""
     item.user_properties.append(("stormdb.verdict", "not measured"))
     state.unmeasured.append(item.nodeid)
+    state.remember_failure(item.nodeid)
     with as_test_failures():
         run_once(workload, plan, home, is_timed=state.why_unmeasured != "--pdb")
 
@@ -248,6 +249,7 @@ def _keep(item: pytest.Item, state: Session, record: RunRecord) -> None:
     if value_of(item.config, "benchmark"):
         put_beside(item, record)
     junit.write(record, item.user_properties)
+    state.save()
 
 
 def _keep_sweep(item: pytest.Item, state: Session, records: Sequence[RunRecord]) -> None:

@@ -37,8 +37,13 @@ def check_places(config: pytest.Config) -> None:
 def wanted_reports(
     config: pytest.Config, *, has_runs: bool, environment: Mapping[str, str] = os.environ
 ) -> dict[str, Path]:
-    """The reports that options ask for, by name; and under GitHub Actions the summary of the job, if anything ran."""
+    """The reports that options ask for, by name; and under GitHub Actions the summary of the job, if anything ran.
+
+    A session that measured nothing (``--collect-only``, ``--stormdb-smoke``) leaves the results of an earlier one.
+    """
     wanted = {name: value_of(config, name) for name in FILES if value_of(config, name) is not NOT_GIVEN}
+    if not has_runs:
+        wanted = {name: path for name, path in wanted.items() if not path.is_file()}
     if has_runs and environment.get("GITHUB_ACTIONS") == "true" and environment.get(STEP_SUMMARY):
         wanted[STEP_SUMMARY] = Path(environment[STEP_SUMMARY])
     return wanted

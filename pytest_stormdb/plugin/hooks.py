@@ -264,11 +264,13 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     return report
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """A report that cannot be written costs itself, and the exit status, and nothing else."""
     state = session.config.stash[SESSION]
+    state.restore_failures()
     _look_back(session.config, state)
-    wanted = wanted_reports(session.config, has_runs=bool(state.records))
+    wanted = wanted_reports(session.config, has_runs=bool(state.records or state.comparisons))
     if wanted and not hasattr(session.config, "workerinput"):
         from .outputs import write_reports
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -45,6 +46,8 @@ class Session:
         self.comparisons: list[ComparisonRecord] = []
         self.comparing_tests = 1
         self.unmeasured: list[str] = []
+        self._save_from_s = 0.0
+        self._failed_before: list[str] = []
         self.notes: list[str] = []
         self.home: Home | None = None
         self.unwritten: list[str] = []
@@ -66,6 +69,32 @@ class Session:
         from ..record import SessionRecord
 
         return SessionRecord(tuple(self.records), tuple(self.sweeps), tuple(self.comparisons))
+
+    def save(self) -> None:
+        """Put what there is of the JSON report on the disk: tear-down may hang, and a time limit may kill us in it.
+
+        Not after each of a thousand short runs: writing takes at most a twentieth of the time.
+        """
+        out = value_of(self.config, "json")
+        now_s = time.monotonic()
+        if out is NOT_GIVEN or now_s < self._save_from_s:
+            return
+        from .outputs import write_reports
+
+        write_reports(self.record, {"json": out})
+        self._save_from_s = time.monotonic() + 20 * (time.monotonic() - now_s)
+
+    def remember_failure(self, nodeid: str) -> None:
+        """Of a workload that runs without load: what pytest's cache says of it is of a measured run."""
+        cached = self.config.pluginmanager.get_plugin("lfplugin")
+        if cached is not None and nodeid in cached.lastfailed:
+            self._failed_before.append(nodeid)
+
+    def restore_failures(self) -> None:
+        """Let ``--last-failed`` find what failed under load, before pytest writes its cache."""
+        cached = self.config.pluginmanager.get_plugin("lfplugin")
+        if cached is not None:
+            cached.lastfailed.update(dict.fromkeys(self._failed_before, True))
 
     @property
     def why_unmeasured(self) -> str | None:

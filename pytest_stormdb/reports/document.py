@@ -33,8 +33,17 @@ FORMAT = "stormdb-run/1"
 
 
 def write(document: Mapping[str, Any], out: Path) -> None:
-    """Write the document of a session to a file."""
-    out.write_text(json.dumps(document, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    """Write the document of a session to a file, which has the old content or the new one and never a part."""
+    text = json.dumps(document, indent=1, allow_nan=False) + "\n"
+    if out.exists() and not out.is_file():  # a pipe, or a device
+        out.write_text(text, encoding="utf-8")
+        return
+    beside = out.with_name(f"{out.name}.part")
+    try:
+        beside.write_text(text, encoding="utf-8")
+        beside.replace(out)
+    finally:
+        beside.unlink(missing_ok=True)
 
 
 def document(record: SessionRecord) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from .judgement import Evidence, judge
 from .threshold import Threshold, Verdict
 
 _STEP_NS = 1_000_000_000
+_HOPELESS_FAILURES = 20
 _HEAD_START_NS = 500_000_000
 """How long before the end of a run it is asked whether it goes on: workers that have ended do not come back."""
 
@@ -22,7 +23,8 @@ _HEAD_START_NS = 500_000_000
 class Interim:
     """Judges what was counted so far about once a second; ``reason`` says why the run was ended, if it was.
 
-    Thresholds with ``abort`` end the run where they are missed. While any is undecided, the run goes on from
+    Thresholds with ``abort`` end the run where they are missed, and so does a first second in which all fails.
+    While any is undecided, the run goes on from
     second to second, until it has measured for ``longest_ns``.
     """
 
@@ -50,6 +52,10 @@ class Interim:
         def tick(progress: Progress) -> None:
             nonlocal judged
             elapsed_ns = perf_counter_ns() - progress.measured_from_ns
+            if self.reason is None and elapsed_ns >= _STEP_NS:
+                self.reason = self._all_failed(progress, elapsed_ns)
+                if self.reason is not None:
+                    stop()
             if self._longest_ns > self._end_ns and elapsed_ns >= self._end_ns - _HEAD_START_NS:
                 self._go_on(progress, extend)
             if self._fatal and elapsed_ns // _STEP_NS > judged and self.reason is None:
@@ -59,6 +65,14 @@ class Interim:
                     stop()
 
         yield tick
+
+    @staticmethod
+    def _all_failed(progress: Progress, elapsed_ns: int) -> str | None:
+        """A workload of which nothing succeeds will not get better: its author wants to see the error."""
+        operations, failures = progress.done
+        if operations or failures < _HOPELESS_FAILURES:
+            return None
+        return f"stopped after {elapsed_ns / 1e9:.1f} s: all {failures:,} iterations had failed"
 
     def _go_on(self, progress: Progress, extend: Callable[[int], None]) -> None:
         """Measure for another second, if a threshold is undecided, or nothing was told yet, and time is left."""

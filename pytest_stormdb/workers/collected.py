@@ -72,6 +72,11 @@ class Collected:
             worker: [Span(*kept[at : at + 3]) for at in range(0, len(kept), 3)] for worker, kept in self._spans.items()
         }
 
+    @property
+    def done(self) -> tuple[int, int]:
+        """How many operations succeeded, and failed, as far as was told; without those of the warm-up."""
+        return self.rates.operations, self.rates.failures
+
     def so_far(self) -> Snapshot:
         """All that was counted until now."""
         while self._kept:

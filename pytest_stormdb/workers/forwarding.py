@@ -24,7 +24,7 @@ from .messages import (
 _FLUSH_CHARS = 8192
 MOST_CHARS = 1 << 20
 """How much of a stream is sent. A function that prints does so a million times."""
-MOST_ALIKE = 10
+MOST_ALIKE = 100
 """How many log records, or warnings, of one line of code are sent; the others are counted."""
 
 

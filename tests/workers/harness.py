@@ -52,7 +52,7 @@ def load(
         is_async=inspect.iscoroutinefunction(function),
         **(workload or {}),
     )
-    plan = make_plan(("test", options))
+    plan = make_plan(("test", {name: value for name, value in options.items() if value is not None}))
     return run(made, plan, Home.at(dsn), embedded=True, thresholds=thresholds, launcher=launcher)
 
 
