@@ -49,7 +49,8 @@ ROOMS = {
         " run_page comparison_page page markdown live"
     ),
     "run": (
-        "progress figures conclusion preconditions smoke slowest alternating rivalry comparing result compared pipeline"
+        "progress figures conclusion preconditions smoke slowest watches alternating rivalry comparing result compared"
+        " pipeline"
     ),
     "cli": "",
     "plugin": (

@@ -5,13 +5,12 @@ from __future__ import annotations
 import contextlib
 import logging
 import secrets
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
-from ..database.connect import address, with_parameters
+from ..database.connect import with_parameters
 from ..database.health import HealthCheck, HealthResult, Monitor, run_checks
 from ..database.isolation import Home
-from ..database.observer import Observer
-from ..database.processes import ServerProcesses
 from ..database.server import (
     ServerFacts,
     admin_connection,
@@ -22,12 +21,10 @@ from ..engine.program import find_pgbench
 from ..errors import ServerError
 from ..load.plan import LoadPlan
 from ..measurement.machine import MachineTime
-from ..measurement.noise import NoiseWatch
-from ..measurement.recorder import Look, Progress, Tick
 from ..record import (
     RunRecord,
 )
-from ..telemetry.exporters import Exporters, Run
+from ..telemetry.exporters import Exporters
 from ..telemetry.logs import context
 from ..verdict.interim import Interim
 from ..verdict.judgement import Evidence, judge
@@ -38,13 +35,14 @@ from ..workers.launcher import Launcher
 from ..workers.layout import CAN_FORK
 from ..workers.runtime import Job
 from ..workers.scripts import launcher_of, thread_layout
-from ..workers.supervisor import Alongside, Steering, Supervisor
+from ..workers.supervisor import Supervisor
 from ..workload.contract import Workload
 from .conclusion import conclude, explanation, interruption, log_conclusion, subject_of
 from .figures import activity_of_run, results_of_stages, statistics_of_run
 from .preconditions import preflight
 from .progress import Screen, watched
 from .slowest import explain_slowest
+from .watches import Watches, watches_of
 
 _log = logging.getLogger("stormdb")
 
@@ -52,6 +50,19 @@ NO_EXPORTERS = Exporters([], 3600.0)
 
 Health = tuple[Sequence[HealthCheck], Sequence[HealthResult]]
 """The checks of a run, and what they said before it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What a load left to be judged: what was collected, and what was seen beside it. ``stolen`` is a share of time."""
+
+    job: Job
+    home: Home
+    server: ServerFacts
+    collected: Collected
+    health: tuple[HealthResult, ...]
+    watches: Watches
+    stolen: float
 
 
 def run(
@@ -75,41 +86,44 @@ def run(
     server = _server(home, plan, embedded=embedded)
     checks, checked = health
     name = f"stormdb {secrets.token_hex(4)}"
-    monitor, watch = Monitor(checks, home.admin_dsn), NoiseWatch(ServerProcesses([(home.outside_dsn, name)]))
-    interim = Interim(plan, thresholds, lambda: watch.noise, longest_ns)
-    _log.info("run started", extra=context(workload.name))
-    before = MachineTime.now()
-    dsn = with_parameters(home.dsn, application_name=name)
+    interim = Interim(plan, thresholds, longest_ns)
     job = Job(
         workload,
         plan,
-        dsn,
+        with_parameters(home.dsn, application_name=name),
         name,
         exporters.trace_every,
         longest_ns=longest_ns,
         care=home.care,
         is_watched=interim.looks or exporters.are_told or screen is not None,
     )
-    exported, looks = Run(workload, plan, *address(dsn)), job.looks
-    places, has_warmup = (home.outside_dsn, home.admin_dsn), plan.warmup_ns > 0
-    observer = Observer(*places, name, pids=looks.backends, marks=looks, has_warmup=has_warmup)
-    beside = _beside(home, monitor, interim, watch, observer, lambda: exporters.during(exported))
-    shown = watched(workload.nodeid, plan, screen)
-    collected = _load(Supervisor(launcher(job), plan, beside, watch=shown, backends=looks.backends), home, name)
-    stolen = MachineTime.now().stolen_since(before)
-    lasting = [check for check in checks if not check.advisory]
-    results = (*checked, *monitor.results, *run_checks(lasting, home.admin_dsn, "after"))
-    statistics = statistics_of_run(collected, plan)
-    taken, dropped = watch.noise.taken, collected.dropped
-    validity = assess_generator(plan, statistics, collected.usage, stolen=stolen, dropped=dropped, taken=taken)
-    activity = activity_of_run(observer.result(), collected, statistics)
-    evidence = Evidence(statistics, collected.dropped, validity, watch.noise, collected.measured_from_ns, activity)
-    verdicts = judge(thresholds, evidence)
-    subject = subject_of(workload.nodeid, plan)
-    outcome, reasons = conclude(
-        collected, statistics, verdicts, thresholds, results, home.lost or interim.reason, subject
+    watches = watches_of(job, home, Monitor(checks, home.admin_dsn), interim, exporters)
+    _log.info("run started", extra=context(workload.name))
+    before = MachineTime.now()
+    supervisor = Supervisor(
+        launcher(job), plan, watches.beside, watch=watched(workload.nodeid, plan, screen), backends=job.looks.backends
     )
-    log_conclusion(workload, outcome, verdicts, results)
+    collected = _load(supervisor, home, name)
+    stolen = MachineTime.now().stolen_since(before)
+    after = run_checks([check for check in checks if not check.advisory], home.admin_dsn, "after")
+    results = (*checked, *watches.monitor.results, *after)
+    return _record(Loaded(job, home, server, collected, results, watches, stolen), thresholds, explains=explains)
+
+
+def _record(loaded: Loaded, thresholds: Sequence[Threshold], *, explains: bool) -> RunRecord:
+    """Statistics, verdicts and the conclusion, put down."""
+    job, collected, noise = loaded.job, loaded.collected, loaded.watches.noise.noise
+    workload, plan = job.workload, job.plan
+    statistics = statistics_of_run(collected, plan)
+    validity = assess_generator(
+        plan, statistics, collected.usage, stolen=loaded.stolen, dropped=collected.dropped, taken=noise.taken
+    )
+    activity = activity_of_run(loaded.watches.observer.result(), collected, statistics)
+    evidence = Evidence(statistics, collected.dropped, validity, noise, collected.measured_from_ns, activity)
+    verdicts = judge(thresholds, evidence)
+    ended_early, subject = loaded.home.lost or loaded.watches.interim.reason, subject_of(workload.nodeid, plan)
+    outcome, reasons = conclude(collected, statistics, verdicts, thresholds, loaded.health, ended_early, subject)
+    log_conclusion(workload, outcome, verdicts, loaded.health)
     return RunRecord(
         nodeid=workload.nodeid,
         workload=workload.name,
@@ -120,13 +134,13 @@ def run(
         forked=CAN_FORK,
         outcome=outcome,
         statistics=statistics,
-        server=server,
+        server=loaded.server,
         stages=results_of_stages(collected, plan),
         verdicts=tuple(verdicts),
         validity=validity,
-        noise=watch.noise,
+        noise=noise,
         began_ns=collected.measured_from_ns,
-        health=results,
+        health=loaded.health,
         dropped=collected.dropped,
         lost=tuple(str(lost) for lost in collected.lost),
         reasons=tuple(reasons),
@@ -146,37 +160,6 @@ def _server(home: Home, plan: LoadPlan, *, embedded: bool) -> ServerFacts:
     with admin_connection(home.admin_dsn) as admin:
         preflight(admin, plan, pooled=home.is_pooled)
         return describe(admin, embedded=embedded)
-
-
-def _beside(
-    home: Home,
-    monitor: Monitor,
-    interim: Interim,
-    watch: NoiseWatch,
-    observer: Observer,
-    export: Callable[[], contextlib.AbstractContextManager[Tick]],
-) -> Alongside:
-    """The lock, health checks, the watches over noise and server, thresholds that steer the run, and exporters."""
-
-    @contextlib.contextmanager
-    def beside(run: Steering) -> Iterator[Look]:
-        with (
-            home.kept(run.stop),
-            monitor.during(run.stop),
-            watch.during() as look_around,
-            observer.during(),
-            export() as tell,
-            interim.during(run.stop, run.extend) as judge_so_far,
-        ):
-
-            def tick(progress: Progress) -> None:
-                look_around()
-                tell(progress.so_far)
-                judge_so_far(progress)
-
-            yield tick
-
-    return beside
 
 
 def _load(supervisor: Supervisor, home: Home, name: str) -> Collected:

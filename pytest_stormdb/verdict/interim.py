@@ -28,14 +28,11 @@ class Interim:
     second to second, until it has measured for ``longest_ns``.
     """
 
-    def __init__(
-        self, plan: LoadPlan, thresholds: Sequence[Threshold], noise: Callable[[], Noise], longest_ns: int = 0
-    ) -> None:
+    def __init__(self, plan: LoadPlan, thresholds: Sequence[Threshold], longest_ns: int = 0) -> None:
         self.reason: str | None = None
         self._plan = plan
         self._thresholds = list(thresholds)
         self._fatal = [threshold for threshold in thresholds if threshold.abort]
-        self._noise = noise
         self._end_ns = plan.duration_ns or 0
         self._longest_ns = longest_ns if thresholds and self._end_ns and not plan.stages else 0
 
@@ -45,9 +42,12 @@ class Interim:
         return bool(self._fatal or self._longest_ns)
 
     @contextlib.contextmanager
-    def during(self, stop: Callable[[], None], extend: Callable[[int], None]) -> Iterator[Look]:
+    def during(
+        self, stop: Callable[[], None], extend: Callable[[int], None], noise: Callable[[], Noise]
+    ) -> Iterator[Look]:
         """Yields what to call with the progress. ``extend`` is told for how long to measure, in all."""
         judged = 0
+        self._noise = noise
 
         def tick(progress: Progress) -> None:
             nonlocal judged

@@ -189,8 +189,8 @@ def test_bad_values_are_refused(options: Mapping[str, Any], message: str) -> Non
         ({"time": 5}, "mark: unknown option 'time'; did you mean 'timeout'?"),
         (
             {"xyz": 5},
-            "mark: unknown option 'xyz'; known are arrivals, batch_size, connect, duration, isolation, iterations, processes,"
-            " rate, retries, seed, stages, think_time, timeout, warmup, workers",
+            "mark: unknown option 'xyz'; known are arrivals, batch_size, connect, duration, isolation, iterations,"
+            " processes, rate, retries, seed, stages, think_time, timeout, warmup, workers",
         ),
     ],
 )
