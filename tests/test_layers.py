@@ -56,7 +56,7 @@ ROOMS = {
     "plugin": (
         "options secrecy policies rewriting packages refused files outputs screen arm rival benchmark session"
         " scripts reporting sharing collection workloads settings doubts execution comparison against trends"
-        " fixtures hooks"
+        " ending fixtures hooks"
     ),
 }
 """The map of the project, the lowest first: rooms, and within each room its modules.

@@ -95,17 +95,7 @@ class WorkerRuntime:
             alternation=job.alternation,
             on_block=self._draw_anew,
         )
-        self.turns = Turns(
-            worker=self.worker,
-            plan=plan,
-            flush=self.flush,
-            deadline=control.deadline,
-            arrivals=control.arrivals,
-            draws=draws,
-            clock=clock,
-            alternation=job.alternation,
-            arm=job.arm,
-        )
+        self.turns = self._make_turns(job, control)
         self.sessions = NamedSessions(job.dsn, job.session_name(worker_id))
         self.connection = connection or self._make_connection(job, clock)
         self.loop = Loop(
@@ -133,6 +123,19 @@ class WorkerRuntime:
         pair = block // 2
         self.worker.rng.seed(f"{self._seed}:{self.worker.id}:{pair}")
         self._draws.seed(f"plan:{self._seed}:{self.worker.id}:{pair}")
+
+    def _make_turns(self, job: Job, control: Control) -> Turns:
+        return Turns(
+            worker=self.worker,
+            plan=job.plan,
+            flush=self.flush,
+            deadline=control.deadline,
+            arrivals=control.arrivals,
+            draws=self._draws,
+            clock=control.clock,
+            alternation=job.alternation,
+            arm=job.arm,
+        )
 
     def _make_connection(self, job: Job, clock: Clock) -> NoConnection:
         if not job.plan.connect:
