@@ -67,7 +67,7 @@ def parse_dsn(dsn: str, where: str) -> Dsn:
     try:
         parts = conninfo_to_dict(dsn)
     except psycopg.Error as error:
-        raise ServerError(f"{where}: {_what_is_wrong(str(error))}") from None
+        raise ServerError(f"{where}: {_what_is_wrong(str(error), dsn)}") from None
     if separator and _has_torn_password(parts):
         raise ServerError(f"{where}: not a URL as it stands; in a user's name or password {_ESCAPES}")
     return Dsn(dsn)
@@ -79,7 +79,7 @@ def _has_torn_password(parts: Mapping[str, Any]) -> bool:
     return ("@" in host and not host.startswith("@")) or "@" in name or not re.fullmatch(r"[\d,]*", port)
 
 
-def _what_is_wrong(message: str) -> str:
+def _what_is_wrong(message: str, dsn: str) -> str:
     """What libpq says of a connection string, without what may be a piece of a password."""
     unknown = re.search(r'(?:query parameter|connection option)\W+"(\w+)"', message)
     if unknown:
@@ -87,7 +87,7 @@ def _what_is_wrong(message: str) -> str:
         return f"libpq knows no parameter {unknown[1]!r}; {hint}"
     if "percent-encoded" in message:
         return f"not a URL as it stands; in a user's name or password {_ESCAPES}"
-    if 'missing "="' in message:
+    if 'missing "="' in message and "=" in dsn:
         return "a value with a space in it needs quotes: password='two words'"
     return "not a connection string; write it as postgresql://user@host:5432/database or as 'host=... dbname=...'"
 

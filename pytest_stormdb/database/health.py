@@ -132,13 +132,13 @@ def _clock_skew(conn: psycopg.Connection[Any]) -> str:
 
 def _other_sessions(conn: psycopg.Connection[Any]) -> str:
     row = conn.execute(
-        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state = 'active'"
+        "SELECT count(*) FROM pg_stat_activity WHERE state = 'active'"
         " AND backend_type = 'client backend' AND application_name NOT LIKE 'stormdb%'"
     ).fetchone()
     others = row[0] if row else 0
     if not others:
         return ""
-    return f"{others} other active session{'s' * (others > 1)} on the database: the numbers will be noisy"
+    return f"{others} other active session{'s' * (others > 1)} on the server: the numbers will be noisy"
 
 
 class Monitor:

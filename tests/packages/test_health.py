@@ -309,9 +309,9 @@ def test_other_sessions_are_a_warning(suite: Suite, database: psycopg.Connection
     (found,) = results(ran.document, "other sessions", "before")
     assert (found["ok"], found["detail"]) == (
         False,
-        "1 other active session on the database: the numbers will be noisy",
+        "1 other active session on the server: the numbers will be noisy",
     )
-    assert "health, before: other sessions: 1 other active session on the database" in ran.text
+    assert "health, before: other sessions: 1 other active session on the server" in ran.text
 
 
 @pytest.fixture

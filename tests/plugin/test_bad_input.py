@@ -202,7 +202,7 @@ def test_a_server_that_says_nothing(suite: Suite, silent_port: int) -> None:
 
 
 def test_a_database_that_is_not_there(suite: Suite, server: EmbeddedServer) -> None:
-    """The server's own words are told, without its decoration."""
+    """The server's own words are told."""
     suite.write(PLAIN.replace("OPTIONS", "iterations=1"))
     text = refused(suite, f"--stormdb-dsn=host={server.directory} user=postgres dbname=shop")
     assert "cannot connect to postgres@" in text
@@ -212,7 +212,8 @@ def test_a_database_that_is_not_there(suite: Suite, server: EmbeddedServer) -> N
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("nonsense", "a value with a space in it needs quotes: password='two words'"),
+        ("nonsense", "not a connection string; write it as postgresql://user@host:5432/database"),
+        ("host=x password=two words", "a value with a space in it needs quotes: password='two words'"),
         (
             f"postgresql://me:{SECRET}@[::1/x",
             "not a connection string; write it as postgresql://user@host:5432/database",
