@@ -20,6 +20,6 @@ def test_threads_where_there_is_no_fork(suite: Suite) -> None:
     suite.env.setenv("PYTHONPATH", str(suite.path), prepend=":")
     result = suite.run("--stormdb-json=runs.json", plugins=("no_fork", "stormdb"))
     result.assert_outcomes(passed=1)
-    result.stdout.fnmatch_lines(["*threads: this system cannot fork, so the interpreter lock is in the latency)"])
+    result.stdout.fnmatch_lines(["*threads: this system cannot fork, so the interpreter lock is in the latency"])
     (run,) = suite.runs()
     assert (run["forked"], run["plan"]["layout"], run["totals"]["operations"]) == (False, [3], 60)
