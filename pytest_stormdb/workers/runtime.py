@@ -190,6 +190,7 @@ class WorkerRuntime:
     async def tear_down(self) -> None:
         """Give everything back, and say what is wrong."""
         self.lifecycle.enter(State.DISMISSED)
+        self.loop.counting.explain_first_failure()
         try:
             await self.release()
         except BaseException as error:

@@ -116,6 +116,7 @@ def test_the_first_failure_is_shown_and_all_are_counted() -> None:
     total = unit.run().whole.total()
     assert (total.count, total.errors) == (5, {"LookupError": (5, "iteration 1")})
     assert (total.service.total_ns, total.failed.total_ns) == (25 * MS, 25 * MS)
+    unit.runtime.loop.counting.explain_first_failure()
     (shown,) = [message for message in unit.messages if isinstance(message, FirstFailure)]
     assert (shown.worker, shown.iteration, shown.operation) == (0, 1, "fails")
 

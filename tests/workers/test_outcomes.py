@@ -316,3 +316,21 @@ def test_what_a_call_returns_is_released_outside_of_the_next_call(dsn: str) -> N
 
     record = load(returns, dsn, workers=1, iterations=10)
     assert record.statistics.total.service.p50 < 0.01
+
+
+LATEST = {"iteration": -1}
+
+
+def test_a_first_failure_is_explained_after_the_load(dsn: str) -> None:
+    """What takes long to render is rendered when no iteration is left that could wait for it."""
+
+    def fails_once(worker: Any) -> None:
+        LATEST["iteration"] = worker.iteration
+        if worker.iteration == 2:
+            raise ValueError("tired")
+
+    def explain(error: BaseException) -> str:
+        return f"{error}, told after iteration {LATEST['iteration']}"
+
+    record = load(fails_once, dsn, workers=1, iterations=9, workload={"explain": explain})
+    assert record.explanation == "first failure: worker 0, iteration 2, fails_once\ntired, told after iteration 8"
