@@ -22,6 +22,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     """A report that cannot be written costs itself, and the exit status, and nothing else."""
     state = session.config.stash[SESSION]
     state.restore_failures()
+    state.unwritten += state.exporters_problems
     _look_back(session.config, state)
     wanted = wanted_reports(session.config, has_runs=bool(state.records or state.comparisons))
     if wanted and not hasattr(session.config, "workerinput"):

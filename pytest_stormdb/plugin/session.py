@@ -171,6 +171,11 @@ class Session:
         assert self._exporters is not None
         return self._exporters
 
+    @property
+    def exporters_problems(self) -> list[str]:
+        """What became of exporters that could not go on."""
+        return self._exporters.problems if self._exporters is not None else []
+
     def close(self) -> None:
         """Stop the embedded server, and close the outputs."""
         if self._rival is not None:

@@ -6,7 +6,7 @@ import contextlib
 import datetime
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -95,7 +95,8 @@ class Exporters:
     def __init__(self, exporters: Sequence[Exporter], interval_s: float, trace_every: int = 0) -> None:
         """``trace_every``: of so many iterations one is traced, since an exporter wants spans; 0 for none."""
         self.trace_every = trace_every
-        self._exporters = exporters
+        self.problems: list[str] = []
+        self._exporters = list(exporters)
         self._interval_s = interval_s
 
     @property
@@ -106,8 +107,7 @@ class Exporters:
     @contextlib.contextmanager
     def during(self, run: Run) -> Iterator[Tick]:
         """Yields what to call with the way to the counts: it passes them on at the interval, and at the end."""
-        for exporter in self._exporters:
-            exporter.begin(run)
+        self._each(lambda exporter: exporter.begin(run))
         started = told = time.monotonic()
         last: SoFar = Snapshot
 
@@ -123,13 +123,20 @@ class Exporters:
             yield tick
         finally:
             self._tell(last, time.monotonic() - started)
-            for exporter in self._exporters:
-                exporter.end()
+            self._each(lambda exporter: exporter.end())
 
     def _tell(self, so_far: SoFar, elapsed_s: float) -> None:
-        for exporter in self._exporters:
-            exporter.tell(so_far(), elapsed_s)
+        self._each(lambda exporter: exporter.tell(so_far(), elapsed_s))
 
     def close(self) -> None:
-        for exporter in self._exporters:
-            exporter.close()
+        """Give everything back."""
+        self._each(lambda exporter: exporter.close())
+
+    def _each(self, call: Callable[[Exporter], None]) -> None:
+        """Call every exporter. One that fails, as with a full disk, is told no more, and costs nothing but itself."""
+        for exporter in list(self._exporters):
+            try:
+                call(exporter)
+            except Exception as error:
+                self._exporters.remove(exporter)
+                self.problems.append(f"{type(exporter).__name__}: told no more: {error}")

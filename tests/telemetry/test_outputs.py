@@ -58,6 +58,35 @@ def record(text: str, **origin: object) -> logging.LogRecord:
     return made
 
 
+def test_an_exporter_that_fails_is_told_no_more(tmp_path: Path) -> None:
+    """A full disk costs the exporter that writes to it; the other one hears of the rest, and a line says why."""
+
+    class Full:
+        told = 0
+
+        def begin(self, run: Run) -> None:
+            """Nothing yet."""
+
+        def tell(self, snapshot: Snapshot, elapsed_s: float) -> None:
+            self.told += 1
+            raise OSError(28, "No space left on device")
+
+        def end(self) -> None:
+            raise AssertionError("it was told no more")
+
+        close = end
+
+    full, file = Full(), JsonFile(tmp_path / "out.jsonl")
+    exporters = Exporters([full, file], 0.0)
+    with exporters.during(Run(WORKLOAD, PLAN)) as tick:
+        tick(Snapshot)
+        tick(Snapshot)
+    exporters.close()
+    assert full.told == 1
+    assert len((tmp_path / "out.jsonl").read_text().splitlines()) == 3
+    assert exporters.problems == ["Full: told no more: [Errno 28] No space left on device"]
+
+
 def test_json_lines_say_where_they_come_from() -> None:
     """A record is one line of JSON with time, level, event, workload, worker and operation."""
     line = JsonLines().format(record("a\nb %s", **context("shop", 3, "buy")))
