@@ -88,6 +88,11 @@ def format_count(count: int) -> str:
     return f"{count:,}"
 
 
+def format_number(value: float) -> str:
+    """A number of no unit: whole ones whole, others with four digits."""
+    return format_count(int(value)) if float(value).is_integer() else f"{value:.4g}"
+
+
 def format_bytes(count: float) -> str:
     """Three significant digits with the unit that fits: ``151 B``, ``8.19 kB``, in powers of ten."""
     for factor, unit in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):

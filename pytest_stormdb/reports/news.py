@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from ..measurement.stats import RunStatistics
 from ..measurement.values import MOST_NAMES, OTHER
 from ..record import RunRecord
-from ..units import counted, format_count
+from ..units import counted, format_count, format_number
 from ..verdict.threshold import Verdict
 from .columns import columns
 from .lines import TONES, Line, Style
@@ -22,7 +22,7 @@ def news(run: RunRecord, style: Style) -> Iterator[Line]:
     yield from _aborts(run, style)
     yield from _overflow(run.statistics, style)
     for name, metric in sorted(run.statistics.metrics.items()):
-        yield from style.wrapped(f"{name}: {metric.value:.4g}")
+        yield from style.wrapped(f"{name}: {format_number(metric.value)}")
     retries, reconnects = run.statistics.total.tally.retries, run.statistics.reconnects
     if retries or reconnects:
         yield Line(f"  {counted(retries, 'retry', 'retries')}, {counted(reconnects, 'reconnect')}")

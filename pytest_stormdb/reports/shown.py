@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..errors import PlanError
-from ..units import format_bytes, format_count, format_duration, format_rate, format_ratio
+from ..units import format_bytes, format_count, format_duration, format_number, format_rate, format_ratio
 from ..verdict.threshold import Threshold
 
 SIGNS = {"passed": "✔", "failed": "✘", "error": "✘", "inconclusive": "?", "invalid": "?"}
@@ -59,7 +59,7 @@ def _number(key: str, value: float) -> str:
         return format_ratio(value)
     if key.endswith(("_bytes", "_bytes_per_op")):
         return format_bytes(value)
-    return format_count(int(value)) if float(value).is_integer() else f"{value:.4g}"
+    return format_number(value)
 
 
 def figures(count: int, failures: int, throughput_per_s: float, response: Mapping[str, float | None]) -> list[str]:

@@ -13,8 +13,8 @@ from typing import Literal
 from ..errors import PlanError
 from ..measurement.stats import LATENCY, quantile_of
 from ..units import (
-    format_count,
     format_duration,
+    format_number,
     format_rate,
     format_ratio,
     parse_duration_ns,
@@ -117,7 +117,7 @@ class Threshold:
             return format_rate(value, unit if unit in "mh" else "s")
         if self.kind == "errors" or is_share(self.metric):
             return format_ratio(value)
-        return format_count(int(value)) if float(value).is_integer() else f"{value:.4g}"
+        return format_number(value)
 
 
 def _kind_of(metric: str) -> Kind | None:
