@@ -98,7 +98,15 @@ class Suite:
 @pytest.fixture
 def offline_suite(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Suite:
     """A suite that starts a server of its own if it needs one."""
-    for name in ("STORMDB_DSN", "DATABASE_URL", "PYTEST_ADDOPTS", "CI", "GITHUB_ACTIONS", "PYTHONDONTWRITEBYTECODE"):
+    for name in (
+        "STORMDB_DSN",
+        "DATABASE_URL",
+        "PYTEST_ADDOPTS",
+        "PYTEST_XDIST_WORKER",
+        "CI",
+        "GITHUB_ACTIONS",
+        "PYTHONDONTWRITEBYTECODE",
+    ):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
