@@ -21,7 +21,7 @@ SECRET = "SECRET"
         ("postgresql://u:pa/SECRET@localhost/db", "in a user's name or password write %40 for @"),
         ("postgresql://u:SE%CRET@localhost/db", "in a user's name or password write %40 for @"),
         ("host=x password=two SECRET words", "a value with a space in it needs quotes: password='two words'"),
-        ("nonsense", "a value with a space in it needs quotes"),
+        ("nonsense", "not a connection string; write it as postgresql:"),
         ("postgresql://me:SECRET@[::1/x", "not a connection string; write it as postgresql://"),
     ],
 )
