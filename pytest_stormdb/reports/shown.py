@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..errors import PlanError
-from ..units import format_bytes, format_count, format_duration, format_number, format_rate, format_ratio
+from ..units import format_bytes, format_count, format_duration, format_number, format_rate, format_ratio, printable
 from ..verdict.threshold import Threshold
 
 SIGNS = {"passed": "✔", "failed": "✘", "error": "✘", "inconclusive": "?", "invalid": "?"}
@@ -29,7 +29,7 @@ def visible(text: str) -> str:
 
 def on_one_line(text: str) -> str:
     """The same, its lines joined."""
-    return visible(" ".join(text.split()))
+    return printable(visible(" ".join(text.split())))
 
 
 def label(key: str) -> str:

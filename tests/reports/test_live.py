@@ -8,6 +8,7 @@ import io
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rich.cells import cell_len
 from rich.console import Console, RenderableType
 
 from pytest_stormdb.reports.live import LoadingView, View, block, line, loading_block, loading_line, sparkline
@@ -87,4 +88,4 @@ def test_a_block_is_never_wider_than_the_terminal_nor_higher_than_four_lines(vie
     """Whatever is shown, no line wraps: a wrapped line would be left behind when the block is drawn again."""
     rows = drawn(block(view, width), width).splitlines()
     assert len(rows) <= 4
-    assert all(len(row) <= width for row in rows)
+    assert all(cell_len(row) <= width for row in rows)
