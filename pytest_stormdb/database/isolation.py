@@ -18,6 +18,7 @@ from .connection import SessionCare
 from .own_database import OwnDatabase
 from .own_schema import OwnSchema
 from .pooler import Pooler, pooler_at
+from .server import check_writable
 from .steady import open_steady
 
 KINDS = ("database", "schema", "none")
@@ -131,7 +132,7 @@ def isolated(
         if kind == "none":
             yield Home("none", target, ours, target, pooler=pooler)
             return
-        _check_writable(admin)
+        check_writable(admin)
         notes = () if wanted else _note_of(kind, admin)
         own = OwnDatabase(admin, ours, name) if kind == "database" else OwnSchema(admin, ours, name)
         try:
@@ -166,14 +167,6 @@ def _note_of(kind: str, admin: psycopg.Connection[Any]) -> tuple[str, ...]:
     if kind == "database":
         return ()
     return (f"in a schema of its own, since role {admin.info.user} may not create databases (isolation='schema')",)
-
-
-def _check_writable(admin: psycopg.Connection[Any]) -> None:
-    row = admin.execute("SELECT pg_is_in_recovery()").fetchone()
-    if row is not None and row[0]:
-        raise ServerError(
-            "the server is in recovery and takes no writes; load its primary, or what is there with isolation='none'"
-        )
 
 
 def checked_kind(given: object, where: str) -> str:

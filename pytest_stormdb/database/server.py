@@ -67,6 +67,15 @@ def check_free_slots(conn: psycopg.Connection[Any], needed: int) -> None:
         )
 
 
+def check_writable(conn: psycopg.Connection[Any]) -> None:
+    """Raise ServerError where the server is in recovery: a standby, or one that has just crashed."""
+    row = conn.execute("SELECT pg_is_in_recovery()").fetchone()
+    if row is not None and row[0]:
+        raise ServerError(
+            "the server is in recovery and takes no writes; load its primary, or what is there with isolation='none'"
+        )
+
+
 def end_sessions(conn: psycopg.Connection[Any], name: str) -> int:
     """End the sessions of a run, by their application names, which begin with that one; how many there were.
 
