@@ -12,7 +12,8 @@ from typing import Any
 
 import psycopg
 
-from ..errors import ServerError, StormDBError
+from ..errors import StormDBError
+from .server import check_writable
 from .steady import open_steady
 
 _SKEW_S = 1.0
@@ -63,7 +64,7 @@ def built_in(timeout_s: float, interval_s: float, *, writes: bool = True) -> lis
 
     return [
         check("server reachable", _answers),
-        *([check("not in recovery", _not_in_recovery)] if writes else []),
+        *([check("not in recovery", check_writable)] if writes else []),
         check("clock skew", _clock_skew, advisory=True),
         check("other sessions", _other_sessions, advisory=True),
     ]
@@ -113,12 +114,6 @@ def _connection(dsn: str, timeout_s: float) -> Iterator[psycopg.Connection[Any]]
 
 def _answers(conn: psycopg.Connection[Any]) -> None:
     conn.execute("SELECT 1")
-
-
-def _not_in_recovery(conn: psycopg.Connection[Any]) -> None:
-    row = conn.execute("SELECT pg_is_in_recovery()").fetchone()
-    if row is not None and row[0]:
-        raise ServerError("the server is in recovery and takes no writes; load its primary")
 
 
 def _clock_skew(conn: psycopg.Connection[Any]) -> str:
