@@ -142,9 +142,10 @@ class Histogram:
         """Several of ``quantile_ns``, in the order asked for, in one walk over the buckets."""
         low, high = self._extremes()
         ranks = [self._rank(q) for q in qs]
-        buckets = self.buckets()
-        ends = list(accumulate(count for _, _, count in buckets))
-        return [low if rank == 1 else min(buckets[bisect_left(ends, rank)][1], high) for rank in ranks]
+        cells = sorted(self._counts)
+        ends = list(accumulate(map(self._counts.__getitem__, cells)))
+        found = (bounds_of(cells[bisect_left(ends, rank)] - _BIAS)[1] for rank in ranks)
+        return [low if rank == 1 else min(highest, high) for rank, highest in zip(ranks, found, strict=True)]
 
     def _rank(self, q: float) -> int:
         if not 0 <= q <= 1:
