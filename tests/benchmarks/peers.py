@@ -3,9 +3,9 @@
 Run by hand on an idle machine: ``python -m tests.benchmarks.peers [--rounds N] [--seconds N] [--json FILE]``; it takes
 less than ten minutes. ``pip install -e ".[peers]"`` and ``apt install sysbench`` bring the peers in.
 
-CPU time is user and system of the client's processes only. What a tool takes to start is measured with one operation,
-and taken off: a run of seconds is to show what minutes would. Figures are medians of the rounds, with their range;
-ratios are to pgbench's in the same round, since the machine's mood is that of a round.
+CPU time is user and system of the client's processes only. What a tool takes to start and to end is measured with a run
+as short as can be, and taken off: a run of seconds is to show what minutes would. Figures are medians of the rounds,
+with their range; ratios are to pgbench's in the same round, since the machine's mood is that of a round.
 """
 
 from __future__ import annotations
@@ -49,21 +49,28 @@ class Row:
 def contest(load: Load, clients: int, tools: Sequence[Tool], dsn: str, seconds: float, rounds: int) -> list[Row]:
     """All tools in turns, so that each sees the machine as the others do."""
     asked = [tool for tool in tools if load.name in tool.loads and clients in tool.clients]
-    start_s = {tool.name: tool.run(load, clients, 0, dsn).cpu_s for tool in asked}
+    shortest = {tool.name: _middle([tool.run(load, clients, 0, dsn) for _ in range(3)]) for tool in asked}
     found: dict[str, list[Found]] = {tool.name: [] for tool in asked}
     for _ in range(rounds):
         for tool in asked:
             found[tool.name].append(tool.run(load, clients, seconds, dsn))
-    return [_row(load, clients, name, found[name], found["pgbench"], start_s) for name in found]
+    cpu_us = {name: [_cpu_us(run, shortest[name]) for run in runs] for name, runs in found.items()}
+    return [_row(load, clients, name, found, cpu_us) for name in found]
 
 
-def _row(
-    load: Load, clients: int, name: str, runs: Sequence[Found], pgbench: Sequence[Found], start_s: dict[str, float]
-) -> Row:
+def _middle(runs: Sequence[Found]) -> Found:
+    return sorted(runs, key=lambda run: run.cpu_s)[len(runs) // 2]
+
+
+def _cpu_us(run: Found, shortest: Found) -> float:
+    """CPU time of an operation beyond what the tool takes to start and to end."""
+    return (run.cpu_s - shortest.cpu_s) / (run.operations - shortest.operations) * 1e6
+
+
+def _row(load: Load, clients: int, name: str, found: dict[str, list[Found]], cpu_us: dict[str, list[float]]) -> Row:
+    runs, pgbench = found[name], found["pgbench"]
     per_s = [run.operations / run.elapsed_s for run in runs]
-    cpu_us = [(run.cpu_s - start_s[name]) / run.operations * 1e6 for run in runs]
     base_per_s = [run.operations / run.elapsed_s for run in pgbench]
-    base_cpu_us = [(run.cpu_s - start_s["pgbench"]) / run.operations * 1e6 for run in pgbench]
     p50_ms, p99_ms = (_milliseconds(runs, quantile) for quantile in ("p50_s", "p99_s"))
     base_p50_ms, base_p99_ms = (_milliseconds(pgbench, quantile) for quantile in ("p50_s", "p99_s"))
     return Row(
@@ -71,11 +78,11 @@ def _row(
         clients,
         name,
         statistics.median(per_s),
-        statistics.median(cpu_us),
+        statistics.median(cpu_us[name]),
         p50_ms,
         p99_ms,
         _ratio(per_s, base_per_s),
-        _ratio(cpu_us, base_cpu_us),
+        _ratio(cpu_us[name], cpu_us["pgbench"]),
         p50_ms / base_p50_ms if p50_ms and base_p50_ms else None,
         p99_ms / base_p99_ms if p99_ms and base_p99_ms else None,
     )
@@ -120,7 +127,7 @@ def main() -> None:
     """Everything, one table, one file."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=1.0)
+    parser.add_argument("--seconds", type=float, default=2.0)
     parser.add_argument("--loads", nargs="*", default=[load.name for load in LOADS])
     parser.add_argument("--clients", nargs="*", type=int, default=list(CLIENTS))
     parser.add_argument("--json", type=Path, default=Path("peers.json"))

@@ -21,6 +21,8 @@ from pytest_stormdb.embedded.binaries import find_binaries
 from .loads import Load
 
 ROOT = Path(__file__).parents[3]
+_SHORT_S = 0.25
+"""In which there is enough of everything that is worked out at the end of a run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +38,7 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """A load generator: ``run(load, clients, seconds, dsn)``. Of no seconds, it is one operation: the start.
+    """A load generator: ``run(load, clients, seconds, dsn)``. Of no seconds, it is as short as shows start and end.
 
     ``loads`` and ``clients`` are what it is asked for.
     """
@@ -108,7 +110,7 @@ def stormdb(function: str) -> Callable[[Load, int, float, str], Found]:
         name = "test_one" if function == "test_each" and len(load.statements) == 1 else function
         with tempfile.TemporaryDirectory() as directory:
             report = Path(directory) / "run.json"
-            amount = f"--stormdb-duration={seconds}s" if seconds else "--stormdb-iterations=1"
+            amount = f"--stormdb-duration={seconds or _SHORT_S}s"
             suite = f"{Path(__file__).with_name('suite.py')}::{name}"
             command = [sys.executable, "-m", "pytest", "-q", "-c", os.devnull, "--rootdir", directory, suite]
             command += [f"--stormdb-workers={clients}", amount, f"--stormdb-dsn={dsn}", f"--stormdb-json={report}"]
