@@ -20,12 +20,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from io import BufferedReader
 from pathlib import Path, PurePosixPath
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from ..errors import WorkloadError
 from ..units import printable
 from .leftovers import leftover
-from .metadata import Metadata
+
+if TYPE_CHECKING:
+    from .metadata import Metadata  # it reads YAML, and every session's guard of imports needs this module
 
 SealState = Literal["verified", "unsealed", "mismatch"]
 ProblemKind = Literal["added", "missing", "changed", "symlink", "path", "format"]

@@ -123,12 +123,12 @@ def test_a_foreign_server_is_said_to_be_foreign(suite: Suite) -> None:
 
 
 def test_no_server_starts_for_an_ordinary_suite(offline_suite: Suite) -> None:
-    """A suite without workloads starts no server and has no section in its summary."""
+    """A suite without workloads starts no server, loads no driver and no reader of settings, and has no section in its summary."""
     offline_suite.write("""
         import sys
 
         def test_plain():
-            assert "psycopg" not in sys.modules
+            assert not {"psycopg", "pytest_stormdb.configuration"} & sys.modules.keys()
     """)
     result = offline_suite.run()
     result.assert_outcomes(passed=1)
