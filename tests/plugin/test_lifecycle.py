@@ -123,7 +123,7 @@ def test_a_foreign_server_is_said_to_be_foreign(suite: Suite) -> None:
 
 
 def test_no_server_starts_for_an_ordinary_suite(offline_suite: Suite) -> None:
-    """A suite without workloads starts no server, loads no driver and no reader of settings, and has no section in its summary."""
+    """A suite without workloads starts no server, loads no driver or reader of settings, and has no section of ours."""
     offline_suite.write("""
         import sys
 
