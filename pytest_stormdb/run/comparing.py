@@ -18,6 +18,9 @@ from .alternating import Epoch, Play, block_ns_of
 _log = logging.getLogger("stormdb")
 
 _EPOCHS = 10
+_EARLY_NS = 6_000_000_000
+"""The longest of the first three epochs: what is clear is then known within half a minute, whatever the budget. By
+simulation that spares a quarter of the time, and finds as much."""
 
 
 def compare(
@@ -41,8 +44,8 @@ def compare(
     block_ns, trial = block_ns_of(play, claim.metric, seed, shortest_ns)
     if _is_over(trial):
         epochs.append(trial)
-    pairs = pairs_of(block_ns, budget_s, claim.alpha)
     while not (epochs and _is_over(epochs[-1])):
+        pairs = pairs_of(len(epochs), block_ns, budget_s, claim.alpha)
         alternation = Alternation(block_ns, pairs, seed, len(epochs))
         is_late = time.monotonic() - began_s + alternation.duration_ns / 1e9 > budget_s
         if len(epochs) >= FEWEST_EPOCHS and (is_late or _comparison(claim, epochs).verdict != "inconclusive"):
@@ -70,11 +73,13 @@ def compare(
     return record
 
 
-def pairs_of(block_ns: int, budget_s: float, alpha: float) -> int:
-    """How many pairs an epoch measures: a tenth of the budget's worth, and at least so many that three epochs decide
-    what is clear."""
-    in_budget = budget_s * 1e9 / (2 * block_ns)
-    return max(math.ceil((fewest_pairs(alpha) + 1) / FEWEST_EPOCHS), round(in_budget / _EPOCHS) - 1)
+def pairs_of(epoch: int, block_ns: int, budget_s: float, alpha: float) -> int:
+    """How many pairs an epoch measures: a tenth of the budget's worth, less of a large one in the first three, and at
+    least so many that three epochs decide what is clear."""
+    longest_ns = budget_s * 1e9 / _EPOCHS
+    if epoch < FEWEST_EPOCHS:
+        longest_ns = min(longest_ns, _EARLY_NS)
+    return max(math.ceil((fewest_pairs(alpha) + 1) / FEWEST_EPOCHS), round(longest_ns / (2 * block_ns)) - 1)
 
 
 def _comparison(claim: Claim, epochs: Sequence[Epoch]) -> Comparison:

@@ -32,7 +32,7 @@ from pytest_stormdb.load.plan import make_plan
 from pytest_stormdb.measurement.blocks import batch_mean, block_ns
 from pytest_stormdb.record import RunRecord
 from pytest_stormdb.run.alternating import Arm, Epoch, run_epoch
-from pytest_stormdb.run.comparing import compare
+from pytest_stormdb.run.comparing import compare, pairs_of
 from pytest_stormdb.verdict.comparison import Claim, Comparison, Pair
 from pytest_stormdb.verdict.judgement import Evidence, judge
 from pytest_stormdb.verdict.threshold import Threshold
@@ -145,11 +145,10 @@ def simulate_thresholds(runs: int) -> None:
 
 
 def simulated_comparison(rng: random.Random, name: str, effect: float, budget_s: float) -> tuple[str, float]:
-    """Blocks of 0.25 s in epochs of a tenth of the budget; both arms restart with a layout worth 2 % (sd)."""
+    """Blocks of 0.25 s in epochs as of a comparison; both arms restart with a layout worth 2 % (sd)."""
     claim, epochs, at = Claim("p95", alpha=0.005), [], 0
-    per_epoch = round(budget_s / 0.5 / 10) - 1
     steps = list(speeds(rng, name, round(budget_s / 0.25), 0.25))
-    while at + 2 * (per_epoch + 1) <= len(steps):
+    while at + 2 * ((per_epoch := pairs_of(len(epochs), 250_000_000, budget_s, claim.alpha)) + 1) <= len(steps):
         at += 2
         layout, pairs = rng.gauss(0, 0.02), []
         for _ in range(per_epoch):
