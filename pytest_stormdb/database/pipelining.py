@@ -150,20 +150,18 @@ def _exchange(pgconn: Any, waiting: list[Later]) -> Generator[Any, Any, list[Any
 
     A connection that is interrupted in the middle of it is closed: what it would answer next belongs to nobody.
     """
-    results: list[Any] = []
+    came: list[Any] = []
     try:
         pgconn.enter_pipeline_mode()
         for later in waiting:
             pgconn.send_query_prepared(later.name, later.values)
         pgconn.pipeline_sync()
         yield from generators.send(pgconn)
-        for _ in waiting:
-            results.append((yield from generators.fetch(pgconn)))
-            yield from generators.fetch(pgconn)  # the end of this statement
-        yield from generators.fetch(pgconn)  # the Sync
+        for _ in range(2 * len(waiting) + 1):  # of each statement its result and its end, then the Sync's
+            came.append((yield from generators.fetch(pgconn)) if pgconn.is_busy() else pgconn.get_result())
         pgconn.exit_pipeline_mode()
     except BaseException as error:
         pgconn.finish()
-        if not (isinstance(error, errors.OperationalError) and any(each.status == FAILED for each in results)):
+        if not (isinstance(error, errors.OperationalError) and any(each.status == FAILED for each in came[::2])):
             raise  # else the server said why it hung up
-    return results
+    return came[::2]

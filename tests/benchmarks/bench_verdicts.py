@@ -146,7 +146,8 @@ def simulate_thresholds(runs: int) -> None:
 
 def simulated_comparison(rng: random.Random, name: str, effect: float, budget_s: float) -> tuple[str, float]:
     """Blocks of 0.25 s in epochs as of a comparison; both arms restart with a layout worth 2 % (sd)."""
-    claim, epochs, at = Claim("p95", alpha=0.005), [], 0
+    claim, at = Claim("p95", alpha=0.005), 0
+    epochs: list[tuple[Pair, ...]] = []
     steps = list(speeds(rng, name, round(budget_s / 0.25), 0.25))
     while at + 2 * ((per_epoch := pairs_of(len(epochs), 250_000_000, budget_s, claim.alpha)) + 1) <= len(steps):
         at += 2

@@ -275,7 +275,7 @@ def test_the_same_seed_draws_the_same_numbers(dsn: str, tmp_path: Path, processe
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("expression", "options"), [("p99 < 1ms", {}), ("p90 < 1ms", {"rate": "300/s"}), ("throughput > 5000/s", {})]
+    ("expression", "options"), [("p99 < 50us", {}), ("p90 < 50us", {"rate": "300/s"}), ("throughput > 100000/s", {})]
 )
 def test_a_missed_threshold_may_abort_a_run(dsn: str, expression: str, options: dict[str, Any]) -> None:
     """A threshold that is missed with abort=True ends the run long before its time, failed, and says when."""
@@ -293,7 +293,7 @@ def test_a_missed_threshold_may_abort_a_run(dsn: str, expression: str, options: 
 @pytest.mark.slow
 def test_other_thresholds_let_a_run_go_on(dsn: str) -> None:
     """A missed threshold without abort, and a held one with it, do not end a run."""
-    thresholds = [Threshold.parse("p50 < 1ms"), Threshold.parse("p50 < 10s", abort=True)]
+    thresholds = [Threshold.parse("p50 < 50us"), Threshold.parse("p50 < 10s", abort=True)]
     record = load(ten_ms, dsn, thresholds=thresholds, workers=2, duration="4s")
     assert record.outcome == "failed"
     assert record.statistics.elapsed_s >= 4
