@@ -72,17 +72,13 @@ def assess_generator(
 ) -> Validity:
     """All findings about the generator, and which of them make slow numbers its own doing rather than the server's.
 
-    ``stolen`` and ``taken`` are the shares of this machine that other machines and other processes had.
+    ``stolen`` and ``taken`` are the shares of this machine that other machines and other processes had. Where the
+    client's time is judged as well, what it spent itself is no reason.
     """
-    findings: list[str] = []
-    reasons = [
-        *_busy(statistics, groups),
-        *_stalled(groups, taken),
-        *_late(groups),
-        *_held_up(groups),
-        *_stolen(stolen),
-    ]
-    findings += reasons
+    own = [*_busy(statistics, groups), *_stalled(groups, taken), *_late(groups)]
+    others = [*_held_up(groups), *_stolen(stolen)]
+    reasons = others if plan.judge == "client" else own + others
+    findings = own + others
     findings += _rate_missed(plan, statistics, dropped)
     findings += _paused(statistics, groups)
     findings += _collections(groups)

@@ -42,6 +42,7 @@ def test_the_defaults() -> None:
         seed=0,
         connect=True,
         processes=None,
+        judge="server",
     )
 
 
