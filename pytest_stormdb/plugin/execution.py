@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -118,16 +119,18 @@ def run_item(item: pytest.Function) -> None:
         _conclude(item, record, f"at {record.plan.workers} workers: " if len(records) > 1 else "")
 
 
-def run_in_hand(item: pytest.Item, function: Callable[..., Any], home: Home, options: Mapping[str, Any]) -> Result:
+def run_in_hand(
+    item: pytest.Item, function: Callable[..., Any], home: Home, options: Mapping[str, Any], name: str | None = None
+) -> Result:
     """Run a callable for a test that judges the result itself."""
     state = item.config.stash[SESSION]
     with as_test_failures():
         settings = settings_of_call(item, options, is_scripts=is_scripts(function))
-        workload = workload_of_callable(item, function, home, settings.plan)
-    name = workload.operations[0].name
+        workload = dataclasses.replace(workload_of_callable(item, function, home, settings.plan), run_name=name)
     if state.why_unmeasured is not None:
         run_unmeasured(item, state, workload, settings.plan, home)
-        pytest.skip(f"stormdb.run ran {name} once, unmeasured ({state.why_unmeasured}): there is no result to judge")
+        called = workload.operations[0].name
+        pytest.skip(f"stormdb.run ran {called} once, unmeasured ({state.why_unmeasured}): there is no result to judge")
     with as_test_failures():
         health = _checked_before(settings, home)
         state.start_outputs()

@@ -9,7 +9,7 @@ from ..units import format_duration
 from .charts import Chart, curves_of, over_time, percentile_curve
 from .html import Markup, element, joined, table
 from .server_page import server_sections
-from .shown import FIGURES, RULINGS, SIGNS, figures, label, load_of, measured, shown
+from .shown import FIGURES, RULINGS, SIGNS, figures, label, load_of, measured, shown, title_of
 
 
 def pill(outcome: str, word: str | None = None) -> Markup:
@@ -44,7 +44,7 @@ def run_section(run: Mapping[str, Any], identity: str, charts: dict[str, Chart],
     drawn = [figure(one, f"{identity}-{index}", charts) for index, one in enumerate(pictures)]
     return element(
         "section",
-        element("h2", run["nodeid"], " ", pill(run["outcome"])),
+        element("h2", title_of(run), " ", pill(run["outcome"])),
         element("p", _identity(run)),
         _reasons(run),
         _tiles(run),

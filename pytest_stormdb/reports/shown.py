@@ -7,7 +7,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..errors import PlanError
-from ..units import format_bytes, format_count, format_duration, format_number, format_rate, format_ratio, printable
+from ..units import (
+    format_bytes,
+    format_count,
+    format_duration,
+    format_number,
+    format_rate,
+    format_ratio,
+    printable,
+    titled,
+)
 from ..verdict.threshold import Threshold
 
 SIGNS = {"passed": "✔", "failed": "✘", "error": "✘", "inconclusive": "?", "invalid": "?"}
@@ -90,6 +99,11 @@ def _unit_of(expression: str) -> Any:
         return Threshold.parse(expression).shown
     except PlanError:  # of another version, which knew a metric that this one does not
         return lambda value: f"{value:.4g}"
+
+
+def title_of(run: Mapping[str, Any]) -> str:
+    """The test of a run, and which of its runs it is."""
+    return titled(run["nodeid"], run.get("name"))
 
 
 def load_of(run: Mapping[str, Any]) -> str:

@@ -74,6 +74,7 @@ class JsonFile:
         line = {
             "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds"),
             "nodeid": workload.nodeid,
+            "name": workload.run_name,
             "workload": workload.name,
             "elapsed_s": round(elapsed_s, 3),
             "operations": operations,
