@@ -8,7 +8,19 @@ from pathlib import Path
 from typing import Any
 
 from .html import text
-from .shown import FIGURES, RULINGS, SIDES, load_of, measured, run_figures, shown, tally_of, title_of, worst_first
+from .shown import (
+    FIGURES,
+    RULINGS,
+    SIDES,
+    aborts_of,
+    load_of,
+    measured,
+    run_figures,
+    shown,
+    tally_of,
+    title_of,
+    worst_first,
+)
 
 _SIGNS = {"passed": "✅", "failed": "❌", "error": "❌", "inconclusive": "❔", "invalid": "❔"}
 _SPECIAL = re.compile(r"([\\`*\[\]|~]|(?<!\w)_|_(?!\w)|^[#+-])")
@@ -51,6 +63,11 @@ def _lines(document: Mapping[str, Any]) -> Iterator[str]:
     if rows:
         yield from ["", "<details><summary>Thresholds</summary>"]
         yield from _table(["", "workload", "threshold", "measured", "reason"], rows, left=5)
+        yield from ["", "</details>"]
+    aborts = [row for run in runs[:_MOST_RUNS] for row in _aborts(run)]
+    if aborts:
+        yield from ["", "<details><summary>Expected aborts</summary>"]
+        yield from _table(["workload", "operation", "reason", "count"], aborts, left=3)
         yield from ["", "</details>"]
     metrics = [row for run in runs[:_MOST_RUNS] for row in _metrics(run)]
     if metrics:
@@ -106,6 +123,11 @@ def _thresholds(run: Mapping[str, Any]) -> Iterator[list[str]]:
         operation = f" [{one['operation']}]" if one.get("operation") else ""
         expression = plain(f"{one['expression']}{operation}")
         yield [sign, plain(title_of(run)), expression, measured(one), plain(one.get("reason") or "")]
+
+
+def _aborts(run: Mapping[str, Any]) -> Iterator[list[str]]:
+    for name, one in aborts_of(run)[:_MOST_REASONS]:
+        yield [plain(title_of(run)), plain(name), plain(one["reason"]), shown("count", one["count"])]
 
 
 def _metrics(run: Mapping[str, Any]) -> Iterator[list[str]]:

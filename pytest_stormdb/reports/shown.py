@@ -84,6 +84,12 @@ def run_figures(run: Mapping[str, Any]) -> list[str]:
     return figures(totals["operations"], totals["failures"], totals["throughput_per_s"], totals["response"])
 
 
+def aborts_of(run: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
+    """The expected aborts of a run, the most frequent first, each with its operation."""
+    found = [(name, one) for name, each in run["operations"].items() for one in each.get("aborts") or []]
+    return sorted(found, key=lambda pair: -pair[1]["count"])
+
+
 def measured(threshold: Mapping[str, Any]) -> str:
     """What a threshold's metric came to, in the metric's own unit, and how much it moved while the run went on."""
     estimate, low, high = (threshold.get(key) for key in ("estimate", "low", "high"))
