@@ -13,9 +13,9 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from time import perf_counter_ns
 from typing import NamedTuple
 
+from ..realtime import perf_counter_ns
 from ..units import format_ratio
 
 STOLEN = 0.02

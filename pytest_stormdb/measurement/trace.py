@@ -5,8 +5,9 @@ Nothing of it stands between the timestamps of an iteration: it looks at the end
 
 from __future__ import annotations
 
-from time import perf_counter_ns
 from typing import NamedTuple, Self
+
+from ..realtime import perf_counter_ns
 
 _MOST_SPANS = 64
 """Spans kept of each worker between two sendings, about a second; more are counted and dropped."""

@@ -6,9 +6,9 @@ import gc
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from time import perf_counter_ns
 from typing import NamedTuple
 
+from ..realtime import perf_counter_ns
 from .histogram import Histogram
 
 _SCHEDSTAT = Path("/proc/thread-self/schedstat")

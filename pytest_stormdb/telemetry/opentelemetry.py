@@ -11,7 +11,6 @@ import contextlib
 import os
 import queue
 import threading
-import time
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -30,6 +29,7 @@ from ..measurement.recorder import Snapshot
 from ..measurement.stats import response_of
 from ..measurement.tally import Tally
 from ..measurement.trace import Span
+from ..realtime import monotonic, perf_counter_ns, time_ns
 from ..redaction import redacted
 from .buckets import BOUNDS_S, bucketed, exponential
 from .exporters import Run
@@ -71,8 +71,8 @@ class OpenTelemetry:
         self._sender = _Sender()
         self._run = run
         self._attributes = attributes_of(run)
-        self._began_ns = time.time_ns()
-        self._clock_ns = time.time_ns() - time.perf_counter_ns()
+        self._began_ns = time_ns()
+        self._clock_ns = time_ns() - perf_counter_ns()
 
     def tell(self, snapshot: Snapshot, elapsed_s: float) -> None:
         """Queue the counts and the spans; nothing here waits for the network."""
@@ -91,7 +91,7 @@ class OpenTelemetry:
     # -- metrics -----------------------------------------------------------------------------------------------
 
     def _metrics(self, snapshot: Snapshot) -> Iterable[otlp.Metric]:
-        now_ns = time.time_ns()
+        now_ns = time_ns()
         durations = []
         failures, aborts = [], []
         for name, tally in sorted(snapshot.tallies.items()):
@@ -222,10 +222,10 @@ class _Sender:
             self._dropped += len(spans)
 
     def close(self) -> None:
-        deadline_s = time.monotonic() + _FLUSH_S
+        deadline_s = monotonic() + _FLUSH_S
         with contextlib.suppress(queue.Full):
             self._queue.put(None, timeout=_FLUSH_S)
-        self._thread.join(max(0.0, deadline_s - time.monotonic()))
+        self._thread.join(max(0.0, deadline_s - monotonic()))
         if self._thread.is_alive() or self._failed:
             problem = "OpenTelemetry: the endpoint took too little or nothing of what was sent"
             warnings.warn(f"{problem} ({self._failed} refusals)", RuntimeWarning, stacklevel=2)

@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from time import perf_counter_ns
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -17,6 +16,7 @@ from ..errors import WorkloadError
 from ..measurement.recorder import Recorder
 from ..measurement.sample import Sample
 from ..measurement.values import as_name, as_number
+from ..realtime import perf_counter_ns
 from ..units import titled
 from .binding import bound
 from .outcome import abort_in, failure_of
