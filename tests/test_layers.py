@@ -18,7 +18,7 @@ HOME = Path(pytest_stormdb.__file__).parent
 ROOMS = {
     "": "errors units realtime redaction",
     "measurement": (
-        "values clock machine sample trace histogram tally distributions blocks recorder intervals stats"
+        "values clock tracing machine sample trace histogram tally distributions blocks recorder intervals stats"
         " scalability usage attribution shares cause counters query_text plan_tree noise"
     ),
     "embedded": "watchdog binaries server",

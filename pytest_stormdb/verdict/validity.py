@@ -84,6 +84,7 @@ def assess_generator(
     findings += _collections(groups)
     findings += _logged(groups)
     findings += _cursors(statistics, groups)
+    findings += _traced(groups)
     return Validity(tuple(findings), tuple(reasons))
 
 
@@ -230,3 +231,12 @@ def _logged(groups: Sequence[GroupUsage]) -> list[str]:
     if records <= _LOGGED_SHARE * calls or records <= _FEW_RECORDS:
         return []
     return [f"the workload logged or warned {records:,} times in {calls:,} calls, which takes part of their time"]
+
+
+def _traced(groups: Sequence[GroupUsage]) -> list[str]:
+    """Coverage, debuggers and profilers are called at each line or call of the client's: that spoils nothing, since
+    they were asked for."""
+    names = list(dict.fromkeys(name for group in groups for name in group.tracers))
+    if not names:
+        return []
+    return [f"the workers' code was traced by {' and '.join(names)}, which takes part of the measured time"]

@@ -10,6 +10,7 @@ from collections.abc import Callable, Coroutine, Iterator, Sequence
 from typing import Any, Protocol
 
 from ..errors import WorkloadError
+from ..measurement.tracing import tracers
 from ..measurement.usage import GroupUsage, UsageMeter, scheduler_usage
 from ..realtime import monotonic
 from ..workload.contract import CURRENT_WORKER
@@ -134,6 +135,7 @@ class Group:
         usage.workers = len(counted)
         usage.stalled_ns, usage.stall_max_ns = self._heartbeat.stalled_ns, self._heartbeat.longest_ns
         usage.records = forwarded_records()
+        usage.tracers = tuple(tracers())
         for worker in counted:
             usage.wake_lag.merge(worker.flush.wake_lag)
             usage.calls += worker.flush.calls

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import re
+import subprocess
+import sys
+
 import pytest
 
-from ..conftest import Suite
+from ..conftest import LIMIT_S, Suite
 
 
 @pytest.mark.parametrize("kind", ["def", "async def"])
@@ -94,3 +99,82 @@ def test_a_child_that_somebody_else_reaps_is_gone(suite: Suite) -> None:
     result.assert_outcomes(passed=1, failed=1)
     result.stdout.fnmatch_lines(["worker 1 ended, and a handler of SIGCHLD took the word of how"])
     assert suite.runs()[0]["totals"]["operations"] == 10
+
+
+def test_coverage_sees_what_workers_run(suite: Suite) -> None:
+    """With ``patch = _exit`` the lines that only workers run are covered, in threads of a worker's process too; that
+    they are traced is a finding."""
+    pytest.importorskip("coverage", "7.10", reason="needs coverage 7.10, which has the patch _exit")
+    suite.write(
+        """
+        import pytest
+        from helper import work
+
+        @pytest.mark.stormdb(workers=2, iterations=20, connect=False)
+        @pytest.mark.parametrize("processes", [1, 2])
+        def test_it(worker, processes):
+            work(worker.id)
+        """,
+        helper="""
+        def work(number):
+            if number == 1:
+                return "the second worker was here"
+            return "the first worker was here"
+        """,
+        conftest="""
+        import pytest
+
+        def pytest_collection_modifyitems(items):
+            for item in items:
+                item.add_marker(pytest.mark.stormdb(processes=item.callspec.params["processes"]), append=False)
+        """,
+    )
+    suite.ini("[run]\nparallel = true\npatch = _exit\ninclude = helper.py\n", ".coveragerc")
+    command = [sys.executable, "-m", "coverage"]
+    pytested = [*command, "run", "-m", "pytest", "-p", "stormdb", "--stormdb-json=runs.json"]
+    subprocess.run(pytested, cwd=suite.path, check=True, timeout=LIMIT_S)
+    subprocess.run([*command, "combine", "-q"], cwd=suite.path, check=True)
+    subprocess.run([*command, "json", "-q"], cwd=suite.path, check=True)
+    covered = json.loads((suite.path / "coverage.json").read_text())
+    assert covered["files"]["helper.py"]["missing_lines"] == []
+    for run in suite.runs():
+        (finding,) = (text for text in run["validity"]["findings"] if "traced" in text)
+        who = re.fullmatch(r"the workers' code was traced by (.+), which takes part of the measured time", finding)
+        assert who is not None
+        assert who[1] in ("coverage", "coverage.py")
+        assert run["outcome"] == "passed"
+
+
+@pytest.mark.parametrize(
+    ("switched", "who"),
+    [
+        ("sys.settrace(look)", "looking"),
+        ("sys.setprofile(look)", "looking"),
+        ("threading.settrace(look)", "looking"),
+        pytest.param(
+            "sys.monitoring.use_tool_id(2, 'the profiler')",
+            "the profiler",
+            marks=pytest.mark.skipif(sys.version_info < (3, 12), reason="needs sys.monitoring, of Python 3.12"),
+        ),
+    ],
+)
+def test_what_watches_the_workers_code_is_a_finding(suite: Suite, switched: str, who: str) -> None:
+    """A tracer, a profiler and a tool of sys.monitoring, whoever switched it on, are named in the summary."""
+    suite.write(
+        f"""
+        import sys
+        import threading
+        import pytest
+        from looking import look
+
+        @pytest.mark.stormdb(workers=2, processes=1, iterations=5, connect=False)
+        def test_it(worker):
+            pass
+
+        {switched}
+        """,
+        looking="def look(frame, event, arg):\n    return None\n",
+    )
+    result = suite.run()
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines([f"  generator: the workers' code was traced by {who}, which takes part of*"])
