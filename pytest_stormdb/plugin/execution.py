@@ -14,7 +14,7 @@ from ..database.server import admin_connection
 from ..engine.command import check_plan
 from ..engine.program import find_pgbench
 from ..load.option import NOT_GIVEN
-from ..record import ComparisonRecord, RunRecord, sweep_through
+from ..record import RunRecord, sweep_through
 from ..reports import junit
 from ..run.alternating import Arm
 from ..run.pipeline import Health, run
@@ -26,7 +26,7 @@ from .benchmark import put_beside
 from .collection import arguments_of, mix_of
 from .doubts import doubt
 from .options import value_of
-from .reporting import hardened, stops
+from .reporting import hardened, raise_interruption, stops, stops_of
 from .screen import screen_of
 from .scripts import has_scripts, is_scripts, operations_of, prepared, scripts_of
 from .session import SESSION, Session, as_test_failures
@@ -206,7 +206,7 @@ def workload_of(item: pytest.Function) -> Workload:
         is_async=inspect.iscoroutinefunction(operations[0].function),
         instance=mix.owner if mix is not None else None,
         explain=_explainer(item),
-        stops=stops,
+        stops=stops_of(item),
         on_fork=hardened(item),
         loop_factory=_loop_factory(item),
     )
@@ -272,18 +272,6 @@ def _conclude(item: pytest.Item, record: RunRecord, where: str = "") -> None:
         _fail(record, where)
     if record.outcome in ("inconclusive", "invalid"):
         doubt(item, _reasons(record, f"{where}{record.outcome}: "))
-
-
-def raise_interruption(item: pytest.Item, record: RunRecord | ComparisonRecord) -> None:
-    """End the test, or the session, as a signal or the workload wanted."""
-    if record.stopped_by is not None:
-        item.session.shouldstop = f"stormdb: stopped by {record.stopped_by}; the results so far are reported"
-    if record.exit_reason is not None:
-        pytest.exit(record.exit_reason)
-    if record.skipped is not None:
-        pytest.skip(record.skipped)
-    if record.xfailed is not None:
-        pytest.xfail(record.xfailed)
 
 
 def _fail(record: RunRecord, where: str = "") -> None:
