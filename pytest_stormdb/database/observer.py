@@ -14,13 +14,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import psycopg
-from psycopg.conninfo import conninfo_to_dict
 
 from ..errors import ServerError
 from ..measurement.counters import Counters
 from ..realtime import monotonic, perf_counter_ns
 from .activity import WITH_SET_UP, Event, Observation
-from .connect import connect, connect_as
+from .connect import connect, connect_as, conninfo_to_dict
 from .costs import FLUSHES_FROM, BackendWork, flush_counters, work_of
 from .counters import read_counters, read_position
 from .pulse import Pulse, events_of, read_pulse
