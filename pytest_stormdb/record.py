@@ -16,6 +16,7 @@ from .measurement.noise import Noise
 from .measurement.scalability import Point, Sweep
 from .measurement.stats import OperationStatistics, RunStatistics
 from .measurement.tally import Tally
+from .units import titled
 from .verdict.comparison import Claim, Comparison, MeasuredPair, compared, sentence
 from .verdict.threshold import Verdict
 from .verdict.validity import Validity
@@ -43,7 +44,8 @@ class RunRecord:
 
     ``reasons`` say, one line each, why the run did not pass; ``explanation`` shows its first failure with its
     traceback. ``layout`` is the number of workers in each process, ``forked`` whether those are processes at all.
-    ``began_ns`` is when the measured part began, on the clock of the ``noise``.
+    ``name`` tells it from other runs of its test. ``began_ns`` is when the measured part began, on the clock of the
+    ``noise``.
     ``engine`` names the program that made the load where it was not Python: the layout is then that of its threads.
     """
 
@@ -55,6 +57,7 @@ class RunRecord:
     outcome: RunOutcome
     statistics: RunStatistics
     server: ServerFacts
+    name: str | None = None
     version: str | None = None
     integrity: str | None = None
     stages: tuple[StageResult, ...] = ()
@@ -74,6 +77,11 @@ class RunRecord:
     server_activity: ServerActivity | None = None
     explained: Explained | None = None
     engine: str | None = None
+
+    @property
+    def title(self) -> str:
+        """The test, and which of its runs."""
+        return titled(self.nodeid, self.name)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

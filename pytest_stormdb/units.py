@@ -123,3 +123,8 @@ def _three_digits(value: float) -> str:
     if magnitude >= 0.0995:
         return f"{value:.2f}"
     return f"{value:.3g}"
+
+
+def titled(nodeid: str, name: str | None) -> str:
+    """``test_it.py::test_it (fast)``: a test, and which of its runs, where they have names."""
+    return f"{nodeid} ({name})" if name else nodeid

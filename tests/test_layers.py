@@ -16,10 +16,10 @@ PACKAGE = "pytest_stormdb"
 HOME = Path(pytest_stormdb.__file__).parent
 
 ROOMS = {
-    "": "errors units redaction",
+    "": "errors units realtime redaction",
     "measurement": (
-        "values clock machine sample trace histogram tally distributions blocks recorder intervals stats scalability"
-        " usage attribution shares cause counters query_text plan_tree noise"
+        "values clock tracing machine sample trace histogram tally distributions blocks recorder intervals stats"
+        " scalability usage attribution shares cause counters query_text plan_tree noise"
     ),
     "embedded": "watchdog binaries server",
     "load": "values stages sweep option options layers alternation plan pacing",

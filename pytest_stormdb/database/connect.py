@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import re
 from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import psycopg
-from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.conninfo import make_conninfo
 
 from ..errors import ServerError
 from .names import PREFIX
@@ -90,6 +92,12 @@ def _what_is_wrong(message: str, dsn: str) -> str:
     if 'missing "="' in message and "=" in dsn:
         return "a value with a space in it needs quotes: password='two words'"
     return "not a connection string; write it as postgresql://user@host:5432/database or as 'host=... dbname=...'"
+
+
+@functools.lru_cache(maxsize=64)
+def conninfo_to_dict(dsn: str) -> Mapping[str, Any]:
+    """The parameters of a connection string, which each run asks for some twenty times. Raises psycopg.Error."""
+    return MappingProxyType(psycopg.conninfo.conninfo_to_dict(dsn))
 
 
 def with_parameters(dsn: str, **parameters: Any) -> Dsn:

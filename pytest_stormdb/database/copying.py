@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Protocol
 
 from psycopg.copy import AsyncLibpqWriter, LibpqWriter
+
+from ..realtime import monotonic
 
 _log = logging.getLogger("stormdb")
 _TELL_EVERY_S = 1.0
@@ -31,13 +32,13 @@ class Progress:
     def __init__(self, metrics: _Metrics) -> None:
         self._metrics = metrics
         self._bytes = 0
-        self._started_s = self._told_s = time.monotonic()
+        self._started_s = self._told_s = monotonic()
 
     def add(self, size: int) -> None:
         """Count a block of ``size`` bytes that was sent."""
         self._metrics.count("copy.bytes", size)
         self._bytes += size
-        if time.monotonic() - self._told_s >= _TELL_EVERY_S:
+        if monotonic() - self._told_s >= _TELL_EVERY_S:
             self._tell("copying")
 
     def end(self, rows: int) -> None:
@@ -46,7 +47,7 @@ class Progress:
         self._tell(f"copied {rows:,} rows")
 
     def _tell(self, what: str) -> None:
-        self._told_s = time.monotonic()
+        self._told_s = monotonic()
         elapsed_s = self._told_s - self._started_s
         _log.info("%s: %.1f MB in %.1f s", what, self._bytes / 1e6, elapsed_s)
 

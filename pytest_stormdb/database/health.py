@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import queue
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 import psycopg
 
 from ..errors import StormDBError
+from ..realtime import monotonic, time
 from .server import check_writable
 from .steady import open_steady
 
@@ -78,7 +78,7 @@ def run_checks(checks: Sequence[HealthCheck], dsn: str, when: str, at_s: float |
 def _examine_one(check: HealthCheck, dsn: str, when: str, at_s: float | None) -> HealthResult:
     """Ask in a thread of its own, and wait no longer than the check's timeout: what hangs is left behind."""
     answers: queue.SimpleQueue[tuple[bool, str]] = queue.SimpleQueue()
-    started = time.monotonic()
+    started = monotonic()
     threading.Thread(target=lambda: answers.put(_ask(check, dsn)), daemon=True).start()
     try:
         ok, detail = answers.get(timeout=check.timeout_s)
@@ -86,7 +86,7 @@ def _examine_one(check: HealthCheck, dsn: str, when: str, at_s: float | None) ->
         ok, detail = False, f"no answer within {check.timeout_s:g} s"
     if check.advisory:
         ok = ok and not detail
-    return HealthResult(check.name, when, ok, detail, time.monotonic() - started, at_s, check.advisory)
+    return HealthResult(check.name, when, ok, detail, monotonic() - started, at_s, check.advisory)
 
 
 def _ask(check: HealthCheck, dsn: str) -> tuple[bool, str]:
@@ -117,9 +117,9 @@ def _answers(conn: psycopg.Connection[Any]) -> None:
 
 
 def _clock_skew(conn: psycopg.Connection[Any]) -> str:
-    before = time.time()
+    before = time()
     row = conn.execute("SELECT extract(epoch FROM clock_timestamp())::float8").fetchone()
-    after = time.time()
+    after = time()
     assert row is not None
     skew_s = max(before - row[0], row[0] - after, 0.0)
     return f"the server's clock is {skew_s:.1f} s off this machine's" if skew_s > _SKEW_S else ""
@@ -161,9 +161,9 @@ class Monitor:
                 thread.join(check.timeout_s + 5)
 
     def _repeat(self, check: HealthCheck, stop_run: Callable[[], None], ended: threading.Event) -> None:
-        started = time.monotonic()
+        started = monotonic()
         while not ended.wait(max(_SOONEST_S, check.interval_s)):
-            result = _examine_one(check, self._dsn, "during", time.monotonic() - started)
+            result = _examine_one(check, self._dsn, "during", monotonic() - started)
             if not check.abort or result.ok:
                 self.results.append(result)
                 continue

@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import psycopg
-from psycopg.conninfo import conninfo_to_dict
 
 from ..errors import PlanError, ServerError
 from .claim import Claim
-from .connect import Dsn, redacted, same_place, with_parameters, with_search_path
+from .connect import Dsn, conninfo_to_dict, redacted, same_place, with_parameters, with_search_path
 from .connection import SessionCare
 from .own_database import OwnDatabase
 from .own_schema import OwnSchema

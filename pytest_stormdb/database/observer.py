@@ -11,16 +11,15 @@ import contextlib
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from time import perf_counter_ns
 from typing import Any, Protocol
 
 import psycopg
-from psycopg.conninfo import conninfo_to_dict
 
 from ..errors import ServerError
 from ..measurement.counters import Counters
+from ..realtime import monotonic, perf_counter_ns
 from .activity import WITH_SET_UP, Event, Observation
-from .connect import connect, connect_as
+from .connect import connect, connect_as, conninfo_to_dict
 from .costs import FLUSHES_FROM, BackendWork, flush_counters, work_of
 from .counters import read_counters, read_position
 from .pulse import Pulse, events_of, read_pulse
@@ -202,9 +201,9 @@ class _Watch:
 
     def _wait_for_leaving(self) -> None:
         """The workers' sessions hand in the last of their counters as they end."""
-        deadline_s = time.monotonic() + _LEAVE_S
+        deadline_s = monotonic() + _LEAVE_S
         while left := self._conn.execute(_LEFT, [self._observer._name]).fetchall()[0][0]:
-            if time.monotonic() > deadline_s:
+            if monotonic() > deadline_s:
                 self._lacks = f"counters: {left} sessions of the run have not ended and handed in theirs (a pooler's?)"
                 break
             time.sleep(0.005)

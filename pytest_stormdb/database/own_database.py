@@ -9,6 +9,7 @@ import psycopg
 from psycopg import sql
 
 from ..errors import ServerError
+from ..realtime import monotonic
 from .claim import Claim, InUseError
 from .connect import Dsn, reraised, with_parameters
 from .names import MARK
@@ -80,18 +81,18 @@ class OwnDatabase:
 
     def _await_silence(self) -> None:
         """A killed run's sessions may take a while to end; those of one that lost its lock go on. Raises InUseError."""
-        deadline_s = time.monotonic() + _PATIENCE_S
+        deadline_s = monotonic() + _PATIENCE_S
         while any(session.is_busy and session.is_ours for session in self._sessions()):
-            if time.monotonic() > deadline_s:
+            if monotonic() > deadline_s:
                 raise InUseError(f"database {self.name} is in use by another run on this server; wait for its end")
             time.sleep(_POLL_S)
 
     def _strangers(self) -> str:
         """Who else is in it; a server takes a moment to notice that somebody hung up."""
-        deadline_s = time.monotonic() + _PATIENCE_S
+        deadline_s = monotonic() + _PATIENCE_S
         while True:
             found = [str(session) for session in self._sessions() if not session.is_ours]
-            if not found or time.monotonic() > deadline_s:
+            if not found or monotonic() > deadline_s:
                 return ", ".join(found)
             time.sleep(_POLL_S)
 

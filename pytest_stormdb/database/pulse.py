@@ -5,11 +5,11 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from time import perf_counter_ns
 from typing import Any
 
 import psycopg
 
+from ..realtime import perf_counter_ns
 from .activity import Event
 
 _PULSE = """

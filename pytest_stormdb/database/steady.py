@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import psycopg
 
 from ..errors import ServerError
+from ..realtime import monotonic
 from .connect import CONNECT_TIMEOUT_S, connect_as, is_pooled
 
 T = TypeVar("T")
@@ -38,7 +39,7 @@ class LimitedConnection(psycopg.Connection[tuple[Any, ...]]):
         if self.limit_s is None:
             return super().wait(gen, *args, **kwargs)
         try:
-            return super().wait(_until(gen, time.monotonic() + self.limit_s), *args, **kwargs)
+            return super().wait(_until(gen, monotonic() + self.limit_s), *args, **kwargs)
         except _OutOfTime:
             with contextlib.suppress(psycopg.Error, OSError):
                 self.cancel_safe(timeout=_CANCEL_TIMEOUT_S)
@@ -55,7 +56,7 @@ def _until(gen: Generator[Any, Any, T], deadline_s: float) -> Generator[Any, Any
         wanted = next(gen)
         while True:
             ready = yield wanted
-            if not ready and time.monotonic() > deadline_s:
+            if not ready and monotonic() > deadline_s:
                 raise _OutOfTime
             wanted = gen.send(ready)
     except StopIteration as stop:
@@ -134,12 +135,12 @@ def open_steady(
         return conn
 
     def again() -> SteadyConnection:
-        deadline_s = time.monotonic() + _AWAY_S
+        deadline_s = monotonic() + _AWAY_S
         while True:
             try:
                 return once()
             except ServerError:
-                if time.monotonic() > deadline_s:
+                if monotonic() > deadline_s:
                     raise
                 time.sleep(_PAUSE_S)
 

@@ -8,7 +8,6 @@ from array import array
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from time import perf_counter_ns
 from typing import Any
 
 import psycopg
@@ -16,6 +15,7 @@ from psycopg import sql
 
 from ..measurement.attribution import ServerClock, WaitSample, class_of, event_of
 from ..measurement.query_text import shortened
+from ..realtime import perf_counter_ns
 
 _SHORTEST_PAUSE_S = 0.05
 _LONGEST_PAUSE_S = 0.15

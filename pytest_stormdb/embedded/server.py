@@ -28,6 +28,8 @@ from pytest_stormdb.embedded.binaries import (
 )
 from pytest_stormdb.errors import ServerError
 
+from ..realtime import monotonic
+
 HELPERS = Path(__file__).with_name("watchdog.py")
 TCP = WINDOWS  # no Unix socket in every libpq there: 127.0.0.1, a free port and a random password instead
 SOCKET = "/.s.PGSQL.5432"
@@ -192,8 +194,8 @@ class EmbeddedServer:
     def _await_ready(self) -> None:
         """Wait for the status that the postmaster keeps in line 8 of its pid file, as pg_ctl does."""
         assert self._process is not None
-        deadline = time.monotonic() + START_LIMIT
-        while time.monotonic() < deadline:
+        deadline = monotonic() + START_LIMIT
+        while monotonic() < deadline:
             if self._process.poll() is not None:
                 raise self._failure("postgres ended")
             with suppress(OSError, IndexError):

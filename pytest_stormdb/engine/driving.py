@@ -6,9 +6,9 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from time import perf_counter_ns
 
 from ..measurement.recorder import Snapshot
+from ..realtime import perf_counter_ns, time_ns
 from .log import Blocks, Layout, LogCounter
 from .process import HAS_LARGE_PIPES, Running
 from .report import Counts, counts_in, has_errors
@@ -86,7 +86,7 @@ class Drive:
         self._spent_ns = 0
         self._share = 1.0 if timing.counts_at_once else _SHARE
         self._created_ns = perf_counter_ns()
-        self._epoch_us = (time.time_ns() - perf_counter_ns()) // 1_000
+        self._epoch_us = (time_ns() - perf_counter_ns()) // 1_000
         self._begun_ns: int | None = None
         self._start_us: int | None = None
         self._ending_since_ns: int | None = None

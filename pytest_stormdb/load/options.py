@@ -187,6 +187,16 @@ OPTIONS: tuple[Option, ...] = (
         scope="plan",
     ),
     Option(
+        "judge",
+        choice("server", "client"),
+        EVERYWHERE,
+        "whose time thresholds are about: the `server`'s, so that a client that is busy itself makes a missed one"
+        " `invalid`, or the `client`'s as well, for code of one's own",
+        "server",
+        "WHOSE",
+        "plan",
+    ),
+    Option(
         "dsn",
         TEXT,
         FLAG_AND_INI,

@@ -13,6 +13,7 @@ from .options import check_options, options_of_plan
 from .stages import Stage
 
 ArrivalProcess = Literal["uniform", "poisson"]
+Judged = Literal["server", "client"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,6 +22,7 @@ class LoadPlan:
 
     ``rate_per_s`` is the total rate of an open loop, None in a closed one. The warm-up comes before
     the duration or the iterations, and is not measured. ``stages``, where given, add up to the duration.
+    ``judge`` says whose time thresholds are about: the server's, or the client's as well.
     """
 
     workers: int
@@ -37,6 +39,7 @@ class LoadPlan:
     seed: int
     connect: bool
     processes: int | None
+    judge: Judged
 
     @property
     def is_open(self) -> bool:

@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
+from ..realtime import perf_counter_ns
+
 
 class Clock(Protocol):
     """A monotonic clock. Its instants mean something to the process that read them, and to no other machine."""
@@ -25,17 +27,17 @@ class SystemClock:
     """``time.perf_counter_ns``. ``now_ns`` is that function itself, so that calling it costs no call of ours."""
 
     def __init__(self) -> None:
-        self.now_ns: Callable[[], int] = time.perf_counter_ns
+        self.now_ns: Callable[[], int] = perf_counter_ns
 
     def sleep_until_ns(self, instant_ns: int, spin_ns: int = 0) -> None:
-        delay_ns = instant_ns - time.perf_counter_ns() - spin_ns
+        delay_ns = instant_ns - perf_counter_ns() - spin_ns
         if delay_ns > 0:
             time.sleep(delay_ns / 1e9)
-        while spin_ns and time.perf_counter_ns() < instant_ns:
+        while spin_ns and perf_counter_ns() < instant_ns:
             pass
 
     async def sleep_until_ns_async(self, instant_ns: int) -> None:
-        await asyncio.sleep(max(0, instant_ns - time.perf_counter_ns()) / 1e9)
+        await asyncio.sleep(max(0, instant_ns - perf_counter_ns()) / 1e9)
 
 
 SYSTEM_CLOCK = SystemClock()

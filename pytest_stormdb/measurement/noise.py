@@ -13,9 +13,9 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from time import perf_counter_ns
 from typing import NamedTuple
 
+from ..realtime import perf_counter_ns
 from ..units import format_ratio
 
 STOLEN = 0.02
@@ -25,6 +25,8 @@ UNSEEN = 0.15
 exactly, since the kernel counts it by sampling, so it must be more."""
 
 WINDOW_NS = 500_000_000
+_TELLING_NS = 100_000_000
+"""The kernel counts in ticks of 10 ms: a shorter window says nothing, and to look at all processes takes some ms."""
 _PROC = Path("/proc")
 _THROTTLING = (Path("/sys/fs/cgroup/cpu.stat"), Path("/sys/fs/cgroup/cpu/cpu.stat"))
 _KERNEL = 2
@@ -197,10 +199,11 @@ class NoiseWatch:
 
     @contextlib.contextmanager
     def during(self) -> Iterator[Callable[[], None]]:
-        """Yields what to call from time to time; the last window is closed at the end."""
+        """Yields what to call from time to time; the last window is closed at the end, if it is long enough to tell."""
         self._last = _read()
         yield self.tick
-        self.look()
+        if self._windows or self._last is None or perf_counter_ns() - self._last.at_ns >= _TELLING_NS:
+            self.look()
 
     @property
     def noise(self) -> Noise:

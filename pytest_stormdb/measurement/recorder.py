@@ -106,7 +106,7 @@ class Recorder:
         """Record a call that ended in an expected abort."""
         self._abort(sample, reason)
         if self._tracer is not None:
-            self._tracer.iteration(sample.operation, sample.started_ns, sample.finished_ns, "aborted")
+            self._tracer.iteration(sample.operation, sample.started_ns, sample.finished_ns, aborted=reason)
 
     def _abort(self, sample: Sample, reason: str) -> None:
         tally = self.tally(sample.operation)
@@ -131,7 +131,7 @@ class Recorder:
                 self._abort(sample, aborted)
         if self._tracer is not None:
             code = "" if failure is None else failure.code
-            self._tracer.part(Span(sample.operation, sample.started_ns, sample.finished_ns, code))
+            self._tracer.part(Span(sample.operation, sample.started_ns, sample.finished_ns, code, (), aborted or ""))
 
     def keep_span(self, intended_ns: int, started_ns: int, finished_ns: int) -> None:
         """Keep, of an iteration in which the server was looked at, when it was meant to start, started and finished.

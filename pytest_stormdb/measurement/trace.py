@@ -5,8 +5,9 @@ Nothing of it stands between the timestamps of an iteration: it looks at the end
 
 from __future__ import annotations
 
-from time import perf_counter_ns
 from typing import NamedTuple, Self
+
+from ..realtime import perf_counter_ns
 
 _MOST_SPANS = 64
 """Spans kept of each worker between two sendings, about a second; more are counted and dropped."""
@@ -14,13 +15,15 @@ _MOST_PARTS = 32
 
 
 class Span(NamedTuple):
-    """An iteration or a part of one, on the clock of ``perf_counter_ns``; ``error`` is empty for a success."""
+    """An iteration or a part of one, on the clock of ``perf_counter_ns``; ``error`` is empty for what did not
+    fail, ``aborted`` for what did not end in an expected abort, whose reason it is."""
 
     operation: str
     start_ns: int
     end_ns: int
     error: str = ""
     parts: tuple[Span, ...] = ()
+    aborted: str = ""
 
 
 class Tracer:
@@ -33,14 +36,14 @@ class Tracer:
         self._spans: list[Span] = []
         self._parts: list[Span] = []
 
-    def iteration(self, operation: str, start_ns: int, end_ns: int, error: str = "") -> None:
+    def iteration(self, operation: str, start_ns: int, end_ns: int, error: str = "", aborted: str = "") -> None:
         """An iteration ended; the parts seen since the last one are its own."""
         self._until_next -= 1
         if not self._until_next:
             self._until_next = self._every
             if len(self._spans) < _MOST_SPANS:
                 begins = min([start_ns, *(part.start_ns for part in self._parts)])  # the end is seen a little late
-                self._spans.append(Span(operation, begins, end_ns, error, tuple(self._parts)))
+                self._spans.append(Span(operation, begins, end_ns, error, tuple(self._parts), aborted))
             else:
                 self.dropped += 1
         self._parts.clear()

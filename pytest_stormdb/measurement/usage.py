@@ -6,9 +6,9 @@ import gc
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from time import perf_counter_ns
 from typing import NamedTuple
 
+from ..realtime import perf_counter_ns
 from .histogram import Histogram
 
 _SCHEDSTAT = Path("/proc/thread-self/schedstat")
@@ -25,7 +25,8 @@ class GroupUsage:
     time not included. ``records`` are the log records and warnings of the workload.
     ``cursor_ns`` is the CPU time of each iteration that psycopg's cursors took beyond a prepared statement's.
     ``stalled_ns`` is how long the process's threads stood still although a CPU was free, ``stall_max_ns`` the longest.
-    ``held_up``: it had to wait until what it tells was read, as a pgbench does whose log nobody takes.
+    ``tracers`` are those who looked at each line or call. ``held_up``: it had to wait until what it tells was read, as
+    a pgbench does whose log nobody takes.
     """
 
     workers: int = 1
@@ -45,6 +46,7 @@ class GroupUsage:
     stall_max_ns: int = 0
     wake_lag: Histogram = field(default_factory=Histogram)
     held_up: bool = False
+    tracers: tuple[str, ...] = ()
 
 
 class SchedulerUsage(NamedTuple):

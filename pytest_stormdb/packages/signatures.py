@@ -10,13 +10,13 @@ import os
 import shutil
 import subprocess
 import tempfile
-import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from ..errors import PlanError
+from ..realtime import time
 
 SignatureState = Literal[
     "signed",
@@ -159,4 +159,4 @@ def _doubted(valid: list[str]) -> SignatureState:
     """What a good signature's VALIDSIG says beside that: fingerprint, date, time, expiry, version, -, key, digest."""
     if len(valid) < 8 or valid[7] not in _STRONG_DIGESTS:
         return "weak"
-    return "future" if not valid[2].isdigit() or int(valid[2]) > time.time() + _CLOCKS_DIFFER_S else "signed"
+    return "future" if not valid[2].isdigit() or int(valid[2]) > time() + _CLOCKS_DIFFER_S else "signed"

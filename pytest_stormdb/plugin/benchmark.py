@@ -15,6 +15,7 @@ import pytest
 from ..measurement.histogram import Histogram
 from ..measurement.stats import OperationStatistics
 from ..record import RunRecord
+from ..units import titled
 
 _ROUNDS = 1000
 _OPTIONS = {"disable_gc": False, "timer": "perf_counter", "min_rounds": 1, "max_time": 0.0, "min_time": 0.0}
@@ -40,8 +41,8 @@ def _add(item: pytest.Item, record: RunRecord, suffix: str, figures: OperationSt
     if not figures.response.count:
         return
     fixture = SimpleNamespace(
-        name=f"{item.name}{suffix}",
-        fullname=f"{record.nodeid}{suffix}",
+        name=f"{titled(item.name, record.name)}{suffix}",
+        fullname=f"{record.title}{suffix}",
         group="stormdb",
         param=None,
         params=None,

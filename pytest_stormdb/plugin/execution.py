@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ from ..database.server import admin_connection
 from ..engine.command import check_plan
 from ..engine.program import find_pgbench
 from ..load.option import NOT_GIVEN
-from ..record import ComparisonRecord, RunRecord, sweep_through
+from ..record import RunRecord, sweep_through
 from ..reports import junit
 from ..run.alternating import Arm
 from ..run.pipeline import Health, run
@@ -25,7 +26,7 @@ from .benchmark import put_beside
 from .collection import arguments_of, mix_of
 from .doubts import doubt
 from .options import value_of
-from .reporting import hardened, stops
+from .reporting import hardened, raise_interruption, stops, stops_of
 from .screen import screen_of
 from .scripts import has_scripts, is_scripts, operations_of, prepared, scripts_of
 from .session import SESSION, Session, as_test_failures
@@ -118,16 +119,18 @@ def run_item(item: pytest.Function) -> None:
         _conclude(item, record, f"at {record.plan.workers} workers: " if len(records) > 1 else "")
 
 
-def run_in_hand(item: pytest.Item, function: Callable[..., Any], home: Home, options: Mapping[str, Any]) -> Result:
+def run_in_hand(
+    item: pytest.Item, function: Callable[..., Any], home: Home, options: Mapping[str, Any], name: str | None = None
+) -> Result:
     """Run a callable for a test that judges the result itself."""
     state = item.config.stash[SESSION]
     with as_test_failures():
         settings = settings_of_call(item, options, is_scripts=is_scripts(function))
-        workload = workload_of_callable(item, function, home, settings.plan)
-    name = workload.operations[0].name
+        workload = dataclasses.replace(workload_of_callable(item, function, home, settings.plan), run_name=name)
     if state.why_unmeasured is not None:
         run_unmeasured(item, state, workload, settings.plan, home)
-        pytest.skip(f"stormdb.run ran {name} once, unmeasured ({state.why_unmeasured}): there is no result to judge")
+        called = workload.operations[0].name
+        pytest.skip(f"stormdb.run ran {called} once, unmeasured ({state.why_unmeasured}): there is no result to judge")
     with as_test_failures():
         health = _checked_before(settings, home)
         state.start_outputs()
@@ -203,7 +206,7 @@ def workload_of(item: pytest.Function) -> Workload:
         is_async=inspect.iscoroutinefunction(operations[0].function),
         instance=mix.owner if mix is not None else None,
         explain=_explainer(item),
-        stops=stops,
+        stops=stops_of(item),
         on_fork=hardened(item),
         loop_factory=_loop_factory(item),
     )
@@ -269,18 +272,6 @@ def _conclude(item: pytest.Item, record: RunRecord, where: str = "") -> None:
         _fail(record, where)
     if record.outcome in ("inconclusive", "invalid"):
         doubt(item, _reasons(record, f"{where}{record.outcome}: "))
-
-
-def raise_interruption(item: pytest.Item, record: RunRecord | ComparisonRecord) -> None:
-    """End the test, or the session, as a signal or the workload wanted."""
-    if record.stopped_by is not None:
-        item.session.shouldstop = f"stormdb: stopped by {record.stopped_by}; the results so far are reported"
-    if record.exit_reason is not None:
-        pytest.exit(record.exit_reason)
-    if record.skipped is not None:
-        pytest.skip(record.skipped)
-    if record.xfailed is not None:
-        pytest.xfail(record.xfailed)
 
 
 def _fail(record: RunRecord, where: str = "") -> None:

@@ -145,16 +145,30 @@ class Runner:
     def __init__(self, item: pytest.Item, home: Home) -> None:
         self._item = item
         self._home = home
+        self._names: list[str | None] = []
 
-    def run(self, function: Callable[..., Any], **options: Any) -> Result:
+    def run(self, function: Callable[..., Any], *, name: str | None = None, **options: Any) -> Result:
         """Run ``function(worker)`` under the mark's options (``workers=10``, ``duration="5s"``, ...).
 
         The command line is stronger than these options, as it is than a mark. Figures come back whether the
-        iterations succeeded or not; a run in which none did, or that broke off, fails the test.
+        iterations succeeded or not; a run in which none did, or that broke off, fails the test. ``name`` tells a run
+        from the test's others in all reports; without one, the second is ``run-2``.
         """
         from .execution import run_in_hand
 
-        return run_in_hand(self._item, function, self._home, options)
+        return run_in_hand(self._item, function, self._home, options, self._named(name))
+
+    def _named(self, name: object) -> str | None:
+        """The name of the next run, which no other of this test has."""
+        where = f"stormdb.run in {self._item.name}: name"
+        if name is None and self._names:
+            name = f"run-{len(self._names) + 1}"
+        if name is not None and (not isinstance(name, str) or not name.strip()):
+            pytest.fail(f"{where}: {name!r} is no name; give a short text", pytrace=False)
+        if name in self._names:
+            pytest.fail(f"{where}: this test has a run {name!r} already; give each its own", pytrace=False)
+        self._names.append(name)
+        return name
 
     def plan(self, query: str, params: Sequence[Any] | Mapping[str, Any] | None = None) -> Plan:
         """The plan of a statement with its parameters (``%s``), in the workload's own place.

@@ -12,8 +12,10 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from _pytest.skipping import evaluate_xfail_marks
 
 if TYPE_CHECKING:
+    from ..record import ComparisonRecord, RunRecord
     from ..workload.contract import Stop
 
 _KEPT_HERE = {
@@ -47,6 +49,40 @@ def stops(error: BaseException) -> Stop | None:
     if isinstance(error, pytest.exit.Exception):
         return "exit", str(error.msg)
     return None
+
+
+def stops_of(item: pytest.Item) -> Callable[[BaseException], Stop | None]:
+    """The same for a marked workload, whose mark ``xfail(raises=...)`` is about what its iterations raise."""
+    expected = None if item.config.getoption("runxfail") else evaluate_xfail_marks(item)
+    if expected is None or expected.raises is None:
+        return stops
+    kinds, reason = expected.raises, expected.reason
+
+    def stops_or_is_expected(error: BaseException) -> Stop | None:
+        is_expected = kinds.matches(error) if hasattr(kinds, "matches") else isinstance(error, kinds)
+        return stops(error) or (("xfail", reason) if is_expected else None)
+
+    return stops_or_is_expected
+
+
+def raise_interruption(item: pytest.Item, record: RunRecord | ComparisonRecord) -> None:
+    """End the test, or the session, as a signal or the workload wanted."""
+    if record.stopped_by is not None:
+        item.session.shouldstop = f"stormdb: stopped by {record.stopped_by}; the results so far are reported"
+    if record.exit_reason is not None:
+        pytest.exit(record.exit_reason)
+    if record.skipped is not None:
+        pytest.skip(record.skipped)
+    if record.xfailed is not None and not _failed_otherwise(item, record):
+        pytest.xfail(record.xfailed)
+
+
+def _failed_otherwise(item: pytest.Item, record: RunRecord | ComparisonRecord) -> bool:
+    """Whether iterations raised what the mark ``xfail(raises=...)`` does not expect, before one raised what it does."""
+    from ..record import RunRecord
+
+    is_marked = any("raises" in mark.kwargs for mark in item.iter_markers("xfail"))
+    return is_marked and isinstance(record, RunRecord) and bool(record.statistics.total.failures)
 
 
 def hardened(item: pytest.Item) -> Callable[[], None]:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-import time
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 
+from ..realtime import monotonic
 from .files import can_write
 
 if TYPE_CHECKING:
@@ -156,13 +156,13 @@ class Loading:
         self._title = title
         self._total = total
         self._screen = screen
-        self._began_s = time.monotonic()
+        self._began_s = monotonic()
         self._next_s = self._began_s + (screen.every_s if screen is not None else 0.0)
 
     def advance(self, rows: int = 1) -> None:
         """So many rows more are there."""
         self.rows += rows
-        now_s = time.monotonic()
+        now_s = monotonic()
         if self._screen is None or now_s < self._next_s:
             return
         from ..reports.live import LoadingView

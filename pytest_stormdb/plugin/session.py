@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +12,7 @@ import pytest
 from ..errors import PlanError, ServerError, StormDBError
 from ..load.option import NOT_GIVEN
 from ..packages.names import folded
+from ..realtime import monotonic
 from ..redaction import learn, learn_dsn
 from .arm import other_arm
 from .options import value_of
@@ -76,13 +76,13 @@ class Session:
         Not after each of a thousand short runs: writing takes at most a twentieth of the time.
         """
         out = value_of(self.config, "json")
-        now_s = time.monotonic()
+        now_s = monotonic()
         if out is NOT_GIVEN or now_s < self._save_from_s:
             return
         from .outputs import write_reports
 
         write_reports(self.record, {"json": out})
-        self._save_from_s = time.monotonic() + 20 * (time.monotonic() - now_s)
+        self._save_from_s = monotonic() + 20 * (monotonic() - now_s)
 
     def remember_failure(self, nodeid: str) -> None:
         """Of a workload that runs without load: what pytest's cache says of it is of a measured run."""

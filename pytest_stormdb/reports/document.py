@@ -65,6 +65,7 @@ def run_document(record: RunRecord) -> dict[str, Any]:
     statistics = record.statistics
     found = {
         "nodeid": record.nodeid,
+        "name": record.name,
         "workload": {"name": record.workload, "version": record.version, "integrity": record.integrity},
         "plan": _plan(record.plan) | _layout(record),
         "forked": record.forked,

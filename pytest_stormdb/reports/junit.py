@@ -18,22 +18,23 @@ def write(record: RunRecord, out: list[tuple[str, object]]) -> None:
 
 
 def properties(record: RunRecord) -> list[Property]:
-    """Names begin with ``stormdb.``; values are plain, ``-`` where there were too few samples."""
+    """Names begin with ``stormdb.`` and the run's name, if it has one; ``-`` where there were too few samples."""
+    prefix = f"stormdb.{record.name}" if record.name else "stormdb"
     flat: list[Property] = [
-        ("stormdb.workers", record.plan.workers),
-        *_figures("stormdb", record.statistics.total),
-        ("stormdb.verdict", record.outcome),
+        (f"{prefix}.workers", record.plan.workers),
+        *_figures(prefix, record.statistics.total),
+        (f"{prefix}.verdict", record.outcome),
     ]
     if record.reasons:
-        flat.append(("stormdb.reason", record.reasons[0]))
+        flat.append((f"{prefix}.reason", record.reasons[0]))
     operations = record.statistics.operations
     if len(operations) > 1:
         for name, figures in sorted(operations.items()):
-            flat += _figures(f"stormdb.{name}", figures)
+            flat += _figures(f"{prefix}.{name}", figures)
     for name, metric in sorted(record.statistics.metrics.items()):
-        flat.append((f"stormdb.metrics.{name}", metric.value))
+        flat.append((f"{prefix}.metrics.{name}", metric.value))
     if record.integrity is not None:
-        flat.append(("stormdb.integrity", record.integrity))
+        flat.append((f"{prefix}.integrity", record.integrity))
     return flat
 
 

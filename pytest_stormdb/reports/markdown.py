@@ -8,7 +8,19 @@ from pathlib import Path
 from typing import Any
 
 from .html import text
-from .shown import FIGURES, RULINGS, SIDES, load_of, measured, run_figures, shown, tally_of, worst_first
+from .shown import (
+    FIGURES,
+    RULINGS,
+    SIDES,
+    aborts_of,
+    load_of,
+    measured,
+    run_figures,
+    shown,
+    tally_of,
+    title_of,
+    worst_first,
+)
 
 _SIGNS = {"passed": "✅", "failed": "❌", "error": "❌", "inconclusive": "❔", "invalid": "❔"}
 _SPECIAL = re.compile(r"([\\`*\[\]|~]|(?<!\w)_|_(?!\w)|^[#+-])")
@@ -52,6 +64,11 @@ def _lines(document: Mapping[str, Any]) -> Iterator[str]:
         yield from ["", "<details><summary>Thresholds</summary>"]
         yield from _table(["", "workload", "threshold", "measured", "reason"], rows, left=5)
         yield from ["", "</details>"]
+    aborts = [row for run in runs[:_MOST_RUNS] for row in _aborts(run)]
+    if aborts:
+        yield from ["", "<details><summary>Expected aborts</summary>"]
+        yield from _table(["workload", "operation", "reason", "count"], aborts, left=3)
+        yield from ["", "</details>"]
     metrics = [row for run in runs[:_MOST_RUNS] for row in _metrics(run)]
     if metrics:
         yield from ["", "<details><summary>Metrics of the workloads</summary>"]
@@ -77,7 +94,7 @@ def plain(value: object) -> str:
 
 
 def _run(run: Mapping[str, Any]) -> list[str]:
-    return [_SIGNS[run["outcome"]], plain(run["nodeid"]), plain(load_of(run)), *run_figures(run)]
+    return [_SIGNS[run["outcome"]], plain(title_of(run)), plain(load_of(run)), *run_figures(run)]
 
 
 def _compared(one: Mapping[str, Any]) -> list[str]:
@@ -94,7 +111,7 @@ def _news(run: Mapping[str, Any]) -> Iterator[str]:
     reasons = run.get("reasons") or []
     if run["outcome"] == "passed" or not reasons:
         return
-    yield from ["", f"**{plain(run['nodeid'])}** {run['outcome']}:", ""]
+    yield from ["", f"**{plain(title_of(run))}** {run['outcome']}:", ""]
     yield from (f"- {plain(reason)}" for reason in reasons[:_MOST_REASONS])
     if len(reasons) > _MOST_REASONS:
         yield f"- … and {len(reasons) - _MOST_REASONS:,} more"
@@ -105,12 +122,17 @@ def _thresholds(run: Mapping[str, Any]) -> Iterator[list[str]]:
         sign = _SIGNS[RULINGS.get(one["verdict"], "inconclusive")]
         operation = f" [{one['operation']}]" if one.get("operation") else ""
         expression = plain(f"{one['expression']}{operation}")
-        yield [sign, plain(run["nodeid"]), expression, measured(one), plain(one.get("reason") or "")]
+        yield [sign, plain(title_of(run)), expression, measured(one), plain(one.get("reason") or "")]
+
+
+def _aborts(run: Mapping[str, Any]) -> Iterator[list[str]]:
+    for name, one in aborts_of(run)[:_MOST_REASONS]:
+        yield [plain(title_of(run)), plain(name), plain(one["reason"]), shown("count", one["count"])]
 
 
 def _metrics(run: Mapping[str, Any]) -> Iterator[list[str]]:
     for name, metric in (run.get("metrics") or {}).items():
-        yield [plain(run["nodeid"]), plain(name), shown("value", metric.get("value"))]
+        yield [plain(title_of(run)), plain(name), shown("value", metric.get("value"))]
 
 
 def _surroundings(document: Mapping[str, Any]) -> Iterator[str]:

@@ -14,7 +14,7 @@ from .charts import MOST_BUCKETS, Chart, scaling
 from .comparison_page import comparison_section
 from .html import Markup, data, element, joined, table
 from .run_page import facts, figure, pill, run_section
-from .shown import FIGURES, SIDES, load_of, run_figures, tally_of, worst_first
+from .shown import FIGURES, SIDES, load_of, run_figures, tally_of, title_of, worst_first
 
 _BUCKETS = 30_000
 """Points in time that all runs of a page share, so that a page of many runs stays below 5 MB."""
@@ -86,10 +86,10 @@ def _sections(document: Mapping[str, Any], charts: dict[str, Chart]) -> Iterator
 def _verdicts(runs: Sequence[Mapping[str, Any]]) -> Markup:
     """All runs in one table; each leads to its section."""
     rows = [
-        [pill(run["outcome"]), _link(run["nodeid"], run["identity"]), load_of(run), *run_figures(run)] for run in runs
+        [pill(run["outcome"]), _link(title_of(run), run["identity"]), load_of(run), *run_figures(run)] for run in runs
     ]
     reasons = [
-        element("li", element("b", run["nodeid"]), f": {run['reasons'][0]}") for run in runs if run.get("reasons")
+        element("li", element("b", title_of(run)), f": {run['reasons'][0]}") for run in runs if run.get("reasons")
     ]
     news = element("ul", *reasons, class_="reasons") if reasons else None
     listed = table(["verdict", "workload", "load", *FIGURES], rows, left=3)

@@ -9,7 +9,7 @@ from ..units import format_duration
 from .charts import Chart, curves_of, over_time, percentile_curve
 from .html import Markup, element, joined, table
 from .server_page import server_sections
-from .shown import FIGURES, RULINGS, SIGNS, figures, label, load_of, measured, shown
+from .shown import FIGURES, RULINGS, SIGNS, aborts_of, figures, label, load_of, measured, shown, title_of
 
 
 def pill(outcome: str, word: str | None = None) -> Markup:
@@ -44,7 +44,7 @@ def run_section(run: Mapping[str, Any], identity: str, charts: dict[str, Chart],
     drawn = [figure(one, f"{identity}-{index}", charts) for index, one in enumerate(pictures)]
     return element(
         "section",
-        element("h2", run["nodeid"], " ", pill(run["outcome"])),
+        element("h2", title_of(run), " ", pill(run["outcome"])),
         element("p", _identity(run)),
         _reasons(run),
         _tiles(run),
@@ -52,6 +52,7 @@ def run_section(run: Mapping[str, Any], identity: str, charts: dict[str, Chart],
         *drawn,
         _operations(run),
         _errors(run),
+        _aborts(run),
         _health(run),
         _generator(run),
         *_server(run, identity, charts, most),
@@ -79,7 +80,7 @@ def _tiles(run: Mapping[str, Any]) -> Markup:
     totals = run["totals"]
     cells = figures(totals["operations"], totals["failures"], totals["throughput_per_s"], totals["response"])
     pairs = [(name, cell) for name, cell in zip(FIGURES, cells, strict=True) if cell != "-"]
-    for name in ("retries", "dropped", "reconnects"):
+    for name in ("aborts", "retries", "dropped", "reconnects"):
         if totals.get(name):
             pairs.append((name, shown(name, totals[name])))
     tiles = [element("div", element("dt", name), element("dd", cell)) for name, cell in pairs]
@@ -125,6 +126,11 @@ def _errors(run: Mapping[str, Any]) -> Markup | None:
         for name, error in sorted(errors, key=lambda pair: -pair[1]["count"])
     ]
     return _part("Errors", table(["operation", "code", "first example", "count"], rows, left=3)) if rows else None
+
+
+def _aborts(run: Mapping[str, Any]) -> Markup | None:
+    rows = [[name, one["reason"], shown("count", one["count"])] for name, one in aborts_of(run)]
+    return _part("Expected aborts", table(["operation", "reason", "count"], rows, left=2)) if rows else None
 
 
 def _health(run: Mapping[str, Any]) -> Markup | None:

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from .shown import title_of
 from .stored import load_document
 
 FOLDER = ".stormdb"
@@ -24,7 +25,7 @@ def save(document: Mapping[str, Any], folder: Path, commit: str = "") -> Path:
     out = folder / f"{number:06}.json"
     out.write_text(json.dumps(document, allow_nan=False) + "\n", encoding="utf-8")
     for run in document["runs"]:
-        _append(folder / f"{_slug(run['nodeid'])}.csv", document["created"], commit, run)
+        _append(folder / f"{_slug(title_of(run))}.csv", document["created"], commit, run)
     return out
 
 

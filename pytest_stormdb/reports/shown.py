@@ -7,7 +7,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..errors import PlanError
-from ..units import format_bytes, format_count, format_duration, format_number, format_rate, format_ratio, printable
+from ..units import (
+    format_bytes,
+    format_count,
+    format_duration,
+    format_number,
+    format_rate,
+    format_ratio,
+    printable,
+    titled,
+)
 from ..verdict.threshold import Threshold
 
 SIGNS = {"passed": "✔", "failed": "✘", "error": "✘", "inconclusive": "?", "invalid": "?"}
@@ -75,6 +84,12 @@ def run_figures(run: Mapping[str, Any]) -> list[str]:
     return figures(totals["operations"], totals["failures"], totals["throughput_per_s"], totals["response"])
 
 
+def aborts_of(run: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
+    """The expected aborts of a run, the most frequent first, each with its operation."""
+    found = [(name, one) for name, each in run["operations"].items() for one in each.get("aborts") or []]
+    return sorted(found, key=lambda pair: -pair[1]["count"])
+
+
 def measured(threshold: Mapping[str, Any]) -> str:
     """What a threshold's metric came to, in the metric's own unit, and how much it moved while the run went on."""
     estimate, low, high = (threshold.get(key) for key in ("estimate", "low", "high"))
@@ -90,6 +105,11 @@ def _unit_of(expression: str) -> Any:
         return Threshold.parse(expression).shown
     except PlanError:  # of another version, which knew a metric that this one does not
         return lambda value: f"{value:.4g}"
+
+
+def title_of(run: Mapping[str, Any]) -> str:
+    """The test of a run, and which of its runs it is."""
+    return titled(run["nodeid"], run.get("name"))
 
 
 def load_of(run: Mapping[str, Any]) -> str:

@@ -51,19 +51,19 @@ def write(record: SessionRecord, out: Output, style: Style) -> None:
 def lines(record: SessionRecord, style: Style) -> Iterator[Line]:
     """All runs, the worst first: a block each, or a table of those that differ by parameters; then what is of all."""
     groups = [list(runs) for _, runs in groupby(record.runs, key=lambda run: _function(run.nodeid))]
-    quiet = [runs[0] for runs in groups if len(runs) == 1 and runs[0].outcome == "passed"]
-    if len(quiet) > _MOST_BLOCKS:
-        groups = [runs for runs in groups if runs[0] not in quiet]
+    quiet = [runs for runs in groups if _is_quiet(runs)]
+    if sum(map(len, quiet)) > _MOST_BLOCKS:
+        groups = [runs for runs in groups if not _is_quiet(runs)]
     else:
         quiet = []
     for runs in sorted(groups, key=lambda runs: min(WORST_FIRST.index(run.outcome) for run in runs)):
         if len({run.nodeid for run in runs}) > 1:
             yield from _together(runs, style)
-        else:  # one run, or the runs of a sweep
+        else:  # one run, the runs of a sweep, or those in hand of one test
             for run in runs:
                 yield from _block(run, style)
     if quiet:
-        yield from _all_passed(quiet, style)
+        yield from _all_passed([run for runs in quiet for run in runs], style)
     for comparison in record.comparisons:
         yield from _comparison(comparison, style)
     for sweep in record.sweeps:
@@ -72,8 +72,14 @@ def lines(record: SessionRecord, style: Style) -> Iterator[Line]:
         yield from style.wrapped(_identity(server), indent=0)
 
 
+def _is_quiet(runs: Sequence[RunRecord]) -> bool:
+    """Whether runs of one function may be rows among those of others: one test's, which passed, and no sweep."""
+    is_one_test = len({run.nodeid for run in runs}) == 1 and len({run.title for run in runs}) == len(runs)
+    return is_one_test and all(run.outcome == "passed" for run in runs)
+
+
 def _block(run: RunRecord, style: Style) -> Iterator[Line]:
-    yield Line(f"{style.sign(run.outcome)} {on_one_line(run.nodeid)}", _title_tone([run]))
+    yield Line(f"{style.sign(run.outcome)} {on_one_line(run.title)}", _title_tone([run]))
     yield from style.wrapped(load_of(run))
     yield from _figures(run, style)
     yield from thresholds(run.verdicts, style)
@@ -112,8 +118,8 @@ def _together(runs: Sequence[RunRecord], style: Style) -> Iterator[Line]:
 
 def _all_passed(runs: Sequence[RunRecord], style: Style) -> Iterator[Line]:
     """Many tests that passed: a row each."""
-    yield Line(f"{style.sign('passed')} {counted(len(runs), 'test')} that passed", "strong")
-    rows = [(on_one_line(run.nodeid), *_cells(run.statistics.total)) for run in runs]
+    yield Line(f"{style.sign('passed')} {counted(len({run.nodeid for run in runs}), 'test')} that passed", "strong")
+    rows = [(on_one_line(run.title), *_cells(run.statistics.total)) for run in runs]
     yield from style.rows(("test", *_HEADER), rows, ["plain"] * len(rows))
     yield Line("")
 
@@ -229,7 +235,7 @@ def _function(nodeid: str) -> str:
 
 
 def _parameters(run: RunRecord) -> str:
-    _, bracket, rest = run.nodeid.partition("[")
+    _, bracket, rest = run.title.partition("[")
     return on_one_line(f"{bracket}{rest}") or "(none)"
 
 

@@ -13,6 +13,7 @@ from typing import Any
 from ..units import format_duration, format_rate, format_ratio
 from ..verdict.history import ENOUGH, predict
 from .saved import COSTS, METRICS, differences, figure, fingerprint
+from .shown import title_of
 
 Document = Mapping[str, Any]
 
@@ -23,7 +24,7 @@ def trend(now: Document, earlier: Sequence[Document], name: str) -> Iterator[str
         own = fingerprint(now, run)
         before = [(document, old) for document in earlier for old in _same(document, run)]
         alike = [old for document, old in before if not differences(fingerprint(document, old), own)]
-        yield f"{run['nodeid']}: {len(alike)} earlier runs like it under {name!r}"
+        yield f"{title_of(run)}: {len(alike)} earlier runs like it under {name!r}"
         if not alike and before:
             document, old = before[-1]
             changed = "; ".join(differences(fingerprint(document, old), own)[:4])
@@ -35,7 +36,7 @@ def trend(now: Document, earlier: Sequence[Document], name: str) -> Iterator[str
 
 
 def _same(document: Document, run: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    return [old for old in document["runs"] if old["nodeid"] == run["nodeid"]]
+    return [old for old in document["runs"] if title_of(old) == title_of(run)]
 
 
 def _predicted(metric: str, value: float | None, earlier: Sequence[float | None]) -> str:
@@ -55,11 +56,11 @@ def compared(first: Document, second: Document) -> Iterator[str]:
     for run in second["runs"]:
         matching = _same(first, run)
         if not matching:
-            yield f"{run['nodeid']}: only in the second"
+            yield f"{title_of(run)}: only in the second"
             continue
         old = matching[-1]
         changed = differences(fingerprint(first, old), fingerprint(second, run))
-        yield f"{run['nodeid']}" + (f"  (unlike: {'; '.join(changed)})" if changed else "")
+        yield f"{title_of(run)}" + (f"  (unlike: {'; '.join(changed)})" if changed else "")
         for metric in (*METRICS, *COSTS):
             before, after = figure(old, metric), figure(run, metric)
             if before and after:
@@ -67,7 +68,7 @@ def compared(first: Document, second: Document) -> Iterator[str]:
                 yield f"  {metric:<24}{_shown(metric, before):>12}{_shown(metric, after):>12}{change:>12}"
     for old in first["runs"]:
         if not _same(second, old):
-            yield f"{old['nodeid']}: only in the first"
+            yield f"{title_of(old)}: only in the first"
     yield "One run each: on a shared machine an unchanged p95 differs by more than 10 % in two of five pairs."
 
 

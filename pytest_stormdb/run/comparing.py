@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 import math
-import time
 from collections.abc import Callable, Sequence
 
 from ..load.alternation import Alternation
 from ..load.plan import LoadPlan
+from ..realtime import monotonic
 from ..record import ComparisonRecord
 from ..telemetry.logs import context
 from ..verdict.betting import fewest_pairs
@@ -38,7 +38,7 @@ def compare(
     """Compare two arms. It ends when the claim is decided, when something broke, or when the budget is spent; three
     epochs are played in any case. ``seed`` is that of the coins, the plan's that of the workloads' draws.
     ``told`` hears after each epoch what the pairs say so far."""
-    began_s = time.monotonic()
+    began_s = monotonic()
     epochs: list[Epoch] = []
     _log.info("comparison of %s and %s started", *names, extra=context(nodeid))
     block_ns, trial = block_ns_of(play, claim.metric, seed, shortest_ns)
@@ -47,7 +47,7 @@ def compare(
     while not (epochs and _is_over(epochs[-1])):
         pairs = pairs_of(len(epochs), block_ns, budget_s, claim.alpha)
         alternation = Alternation(block_ns, pairs, seed, len(epochs))
-        is_late = time.monotonic() - began_s + alternation.duration_ns / 1e9 > budget_s
+        is_late = monotonic() - began_s + alternation.duration_ns / 1e9 > budget_s
         if len(epochs) >= FEWEST_EPOCHS and (is_late or _comparison(claim, epochs).verdict != "inconclusive"):
             break
         epochs.append(play(alternation))
@@ -60,7 +60,7 @@ def compare(
         epochs=tuple(epoch.pairs for epoch in epochs),
         seed=seed,
         block_s=block_ns / 1e9,
-        elapsed_s=time.monotonic() - began_s,
+        elapsed_s=monotonic() - began_s,
         trouble=_trouble(epochs),
         broken=_broken(epochs, names),
         explanation=epochs[-1].explanation,

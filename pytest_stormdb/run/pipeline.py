@@ -101,7 +101,7 @@ def run(
     _log.info("run started", extra=context(workload.name))
     before = MachineTime.now()
     supervisor = Supervisor(
-        launcher(job), plan, watches.beside, watch=watched(workload.nodeid, plan, screen), backends=job.looks.backends
+        launcher(job), plan, watches.beside, watch=watched(workload.title, plan, screen), backends=job.looks.backends
     )
     collected = _load(supervisor, home, name)
     stolen = MachineTime.now().stolen_since(before)
@@ -121,11 +121,12 @@ def _record(loaded: Loaded, thresholds: Sequence[Threshold], *, explains: bool) 
     activity = activity_of_run(loaded.watches.observer.result(), collected, statistics)
     evidence = Evidence(statistics, collected.dropped, validity, noise, collected.measured_from_ns, activity)
     verdicts = judge(thresholds, evidence)
-    ended_early, subject = loaded.home.lost or loaded.watches.interim.reason, subject_of(workload.nodeid, plan)
+    ended_early, subject = loaded.home.lost or loaded.watches.interim.reason, subject_of(workload.title, plan)
     outcome, reasons = conclude(collected, statistics, verdicts, thresholds, loaded.health, ended_early, subject)
     log_conclusion(workload, outcome, verdicts, loaded.health)
     return RunRecord(
         nodeid=workload.nodeid,
+        name=workload.run_name,
         workload=workload.name,
         version=workload.version,
         integrity=workload.integrity,

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import pickle
-import time
 from collections.abc import Callable, Iterable
-from time import perf_counter_ns
 from typing import Protocol
 
 from ..load.plan import LoadPlan
 from ..measurement.recorder import Snapshot
 from ..measurement.stats import response_of
 from ..measurement.tally import Tally
+from ..realtime import monotonic, perf_counter_ns
 from ..reports.live import View
 from ..verdict.comparison import Comparison, sentence
 from ..workers.collected import Collected
@@ -43,14 +42,14 @@ class Watch:
         self._title = title
         self._plan = plan
         self._screen = screen
-        self._began_s = time.monotonic()
+        self._began_s = monotonic()
         self._next_s = self._began_s + screen.every_s
         self._second = 0.0
         self._percentiles: Percentiles = (None, None)
 
     def __call__(self, collected: Collected) -> None:
         """Called several times a second."""
-        now_s = time.monotonic()
+        now_s = monotonic()
         if now_s >= self._next_s:
             self._next_s = now_s + self._screen.every_s
             self._screen.show(self._view(collected, now_s - self._began_s))
@@ -92,7 +91,7 @@ class ComparisonWatch:
         self._budget_s = budget_s
         self._screen = screen
         self._note = "no pair yet"
-        self._began_s = self._shown_s = time.monotonic()
+        self._began_s = self._shown_s = monotonic()
 
     def told(self, comparison: Comparison) -> None:
         """What the pairs say after an epoch."""
@@ -101,7 +100,7 @@ class ComparisonWatch:
 
     def __call__(self, collected: Collected) -> None:
         """Called several times a second."""
-        now_s = time.monotonic()
+        now_s = monotonic()
         if self._screen is None or now_s - self._shown_s < self._screen.every_s:
             return
         self._shown_s = now_s

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import datetime
 import json
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from ..load.plan import LoadPlan
 from ..measurement.recorder import Snapshot, SoFar, Tick
 from ..measurement.stats import response_of
 from ..measurement.values import finite
+from ..realtime import monotonic
 from ..redaction import redacted
 from ..workload.contract import Workload
 
@@ -74,6 +74,7 @@ class JsonFile:
         line = {
             "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds"),
             "nodeid": workload.nodeid,
+            "name": workload.run_name,
             "workload": workload.name,
             "elapsed_s": round(elapsed_s, 3),
             "operations": operations,
@@ -108,13 +109,13 @@ class Exporters:
     def during(self, run: Run) -> Iterator[Tick]:
         """Yields what to call with the way to the counts: it passes them on at the interval, and at the end."""
         self._each(lambda exporter: exporter.begin(run))
-        started = told = time.monotonic()
+        started = told = monotonic()
         last: SoFar = Snapshot
 
         def tick(so_far: SoFar) -> None:
             nonlocal told, last
             last = so_far
-            now = time.monotonic()
+            now = monotonic()
             if now - told >= self._interval_s:
                 told = now
                 self._tell(so_far, now - started)
@@ -122,7 +123,7 @@ class Exporters:
         try:
             yield tick
         finally:
-            self._tell(last, time.monotonic() - started)
+            self._tell(last, monotonic() - started)
             self._each(lambda exporter: exporter.end())
 
     def _tell(self, so_far: SoFar, elapsed_s: float) -> None:

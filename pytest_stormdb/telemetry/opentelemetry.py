@@ -11,7 +11,6 @@ import contextlib
 import os
 import queue
 import threading
-import time
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -30,6 +29,8 @@ from ..measurement.recorder import Snapshot
 from ..measurement.stats import response_of
 from ..measurement.tally import Tally
 from ..measurement.trace import Span
+from ..realtime import monotonic, perf_counter_ns, time_ns
+from ..redaction import redacted
 from .buckets import BOUNDS_S, bucketed, exponential
 from .exporters import Run
 
@@ -70,8 +71,8 @@ class OpenTelemetry:
         self._sender = _Sender()
         self._run = run
         self._attributes = attributes_of(run)
-        self._began_ns = time.time_ns()
-        self._clock_ns = time.time_ns() - time.perf_counter_ns()
+        self._began_ns = time_ns()
+        self._clock_ns = time_ns() - perf_counter_ns()
 
     def tell(self, snapshot: Snapshot, elapsed_s: float) -> None:
         """Queue the counts and the spans; nothing here waits for the network."""
@@ -90,9 +91,9 @@ class OpenTelemetry:
     # -- metrics -----------------------------------------------------------------------------------------------
 
     def _metrics(self, snapshot: Snapshot) -> Iterable[otlp.Metric]:
-        now_ns = time.time_ns()
+        now_ns = time_ns()
         durations = []
-        failures = []
+        failures, aborts = [], []
         for name, tally in sorted(snapshot.tallies.items()):
             own = {**self._attributes, "db.operation.name": name}
             response = response_of(tally, is_open=self._run.plan.is_open).histogram
@@ -100,13 +101,18 @@ class OpenTelemetry:
             durations += [self._point(tally.failed, own | _failure(tally), now_ns)] if tally.failed.count else []
             for code, (count, _) in tally.errors.items():
                 failures.append(otlp.NumberDataPoint({**own, **_error(code)}, self._began_ns, now_ns, count))
+            for reason, count in tally.aborts.items():
+                aborts.append(otlp.NumberDataPoint({**own, **_abort(reason)}, self._began_ns, now_ns, count))
         kind: type[Any] = otlp.ExponentialHistogram if self._is_exponential else otlp.Histogram
         text = "Duration of database client operations."
         if durations:
             yield otlp.Metric("db.client.operation.duration", text, "s", kind(durations, _CUMULATIVE))
-        if failures:
-            counted = otlp.Sum(failures, _CUMULATIVE, is_monotonic=True)
-            yield otlp.Metric("stormdb.operation.failures", "Failed operations.", "{operation}", counted)
+        for name, text, points in (
+            ("stormdb.operation.failures", "Failed operations.", failures),
+            ("stormdb.operation.aborts", "Expected aborts.", aborts),
+        ):
+            if points:
+                yield otlp.Metric(name, text, "{operation}", otlp.Sum(points, _CUMULATIVE, is_monotonic=True))
         yield from self._own(snapshot, now_ns)
 
     def _own(self, snapshot: Snapshot, now_ns: int) -> Iterable[otlp.Metric]:
@@ -147,7 +153,9 @@ class OpenTelemetry:
             span.operation,
             context=context,
             kind=SpanKind.CLIENT if parent is None else SpanKind.INTERNAL,
-            attributes={**self._attributes, "db.operation.name": span.operation} | _error(span.error),
+            attributes={**self._attributes, "db.operation.name": span.operation}
+            | _error(span.error)
+            | _abort(span.aborted),
             start_time=span.start_ns + self._clock_ns,
         )
         for part in span.parts:
@@ -167,6 +175,11 @@ def attributes_of(run: Run) -> dict[str, str | int]:
     if run.port is not None:
         attributes["server.port"] = run.port
     return attributes
+
+
+def _abort(reason: str) -> dict[str, str]:
+    """The attribute of an expected abort, which is no failure."""
+    return {"stormdb.abort.reason": redacted(reason)} if reason else {}
 
 
 def _error(code: str) -> dict[str, str]:
@@ -209,10 +222,10 @@ class _Sender:
             self._dropped += len(spans)
 
     def close(self) -> None:
-        deadline_s = time.monotonic() + _FLUSH_S
+        deadline_s = monotonic() + _FLUSH_S
         with contextlib.suppress(queue.Full):
             self._queue.put(None, timeout=_FLUSH_S)
-        self._thread.join(max(0.0, deadline_s - time.monotonic()))
+        self._thread.join(max(0.0, deadline_s - monotonic()))
         if self._thread.is_alive() or self._failed:
             problem = "OpenTelemetry: the endpoint took too little or nothing of what was sent"
             warnings.warn(f"{problem} ({self._failed} refusals)", RuntimeWarning, stacklevel=2)

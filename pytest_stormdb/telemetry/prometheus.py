@@ -43,6 +43,7 @@ class Series:
     operations: int = 0
     retries: int = 0
     errors: dict[str, int] = field(default_factory=dict)
+    aborts: dict[str, int] = field(default_factory=dict)
     buckets: list[int] = field(default_factory=lambda: [0] * (len(BOUNDS_S) + 1))
     sum_s: float = 0.0
 
@@ -50,16 +51,18 @@ class Series:
     def of(cls, tally: Tally, *, is_open: bool) -> Series:
         histogram = response_of(tally, is_open=is_open).histogram
         errors = {code: count for code, (count, _) in tally.errors.items()}
-        return cls(tally.count, tally.retries, errors, bucketed(histogram), histogram.total_ns / 1e9)
+        counts = tally.count, tally.retries, errors, dict(tally.aborts)
+        return cls(*counts, bucketed(histogram), histogram.total_ns / 1e9)
 
     def add(self, other: Series) -> None:
         self.operations += other.operations
         self.retries += other.retries
         self.sum_s += other.sum_s
         self.buckets = [a + b for a, b in zip(self.buckets, other.buckets, strict=True)]
-        for code, count in other.errors.items():
-            name = code if code in self.errors or len(self.errors) < _MOST_NAMES else _OTHER
-            self.errors[name] = self.errors.get(name, 0) + count
+        for own, others in ((self.errors, other.errors), (self.aborts, other.aborts)):
+            for name, count in others.items():
+                name = _bounded(name, own)
+                own[name] = own.get(name, 0) + count
 
 
 @dataclass(slots=True)
@@ -147,6 +150,7 @@ def _operations(whole: Mapping[str, Counts]) -> Iterator[Family]:
     failed = CounterMetricFamily(
         "stormdb_failures", "Failed operations, by SQLSTATE or type.", labels=[*labels, "code"]
     )
+    aborted = CounterMetricFamily("stormdb_aborts", "Expected aborts, by reason.", labels=[*labels, "reason"])
     for workload, counts in whole.items():
         for operation, series in sorted(counts.operations.items()):
             ends = zip([*map(repr, BOUNDS_S), "+Inf"], accumulate(series.buckets), strict=True)
@@ -155,7 +159,9 @@ def _operations(whole: Mapping[str, Counts]) -> Iterator[Family]:
             retried.add_metric([workload, operation], series.retries)
             for code, count in sorted(series.errors.items()):
                 failed.add_metric([workload, operation, code], count)
-    yield from (durations, done, retried, failed)
+            for reason, count in sorted(series.aborts.items()):
+                aborted.add_metric([workload, operation, reason], count)
+    yield from (durations, done, retried, failed, aborted)
 
 
 def _metrics(whole: Mapping[str, Counts]) -> Iterator[Family]:

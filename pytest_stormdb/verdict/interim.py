@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
-from time import perf_counter_ns
 
 from ..load.plan import LoadPlan
 from ..measurement.blocks import block_ns
 from ..measurement.noise import Noise
 from ..measurement.recorder import Look, Progress
 from ..measurement.stats import statistics_of
+from ..realtime import perf_counter_ns
 from .judgement import Evidence, judge
 from .threshold import Threshold, Verdict
 

@@ -72,22 +72,19 @@ def assess_generator(
 ) -> Validity:
     """All findings about the generator, and which of them make slow numbers its own doing rather than the server's.
 
-    ``stolen`` and ``taken`` are the shares of this machine that other machines and other processes had.
+    ``stolen`` and ``taken`` are the shares of this machine that other machines and other processes had. Where the
+    client's time is judged as well, what it spent itself is no reason.
     """
-    findings: list[str] = []
-    reasons = [
-        *_busy(statistics, groups),
-        *_stalled(groups, taken),
-        *_late(groups),
-        *_held_up(groups),
-        *_stolen(stolen),
-    ]
-    findings += reasons
+    own = [*_busy(statistics, groups), *_stalled(groups, taken), *_late(groups)]
+    others = [*_held_up(groups), *_stolen(stolen)]
+    reasons = others if plan.judge == "client" else own + others
+    findings = own + others
     findings += _rate_missed(plan, statistics, dropped)
     findings += _paused(statistics, groups)
     findings += _collections(groups)
     findings += _logged(groups)
     findings += _cursors(statistics, groups)
+    findings += _traced(groups)
     return Validity(tuple(findings), tuple(reasons))
 
 
@@ -234,3 +231,12 @@ def _logged(groups: Sequence[GroupUsage]) -> list[str]:
     if records <= _LOGGED_SHARE * calls or records <= _FEW_RECORDS:
         return []
     return [f"the workload logged or warned {records:,} times in {calls:,} calls, which takes part of their time"]
+
+
+def _traced(groups: Sequence[GroupUsage]) -> list[str]:
+    """Coverage, debuggers and profilers are called at each line or call of the client's: that spoils nothing, since
+    they were asked for."""
+    names = list(dict.fromkeys(name for group in groups for name in group.tracers))
+    if not names:
+        return []
+    return [f"the workers' code was traced by {' and '.join(names)}, which takes part of the measured time"]

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import os
 import pickle
-import time
 from array import array
 from bisect import bisect
 from collections.abc import Callable
@@ -24,6 +23,7 @@ from ..load.plan import LoadPlan
 from ..measurement.blocks import block_ns
 from ..measurement.histogram import Histogram
 from ..measurement.recorder import Recorder, SetAside, Snapshot
+from ..realtime import perf_counter_ns
 from ..workload.contract import Worker
 from .messages import IntervalCounts, Message
 
@@ -129,9 +129,9 @@ class Flush:
     def _begin_measuring(self) -> None:
         if self.on_measured is None:
             return
-        from_ns = time.perf_counter_ns()
+        from_ns = perf_counter_ns()
         self.on_measured()
-        self.own_ns = time.perf_counter_ns() - from_ns
+        self.own_ns = perf_counter_ns() - from_ns
         self.on_measured = None
 
     def _enter_interval_at(self, at_ns: int) -> None:

@@ -10,7 +10,9 @@ from collections.abc import Callable, Coroutine, Iterator, Sequence
 from typing import Any, Protocol
 
 from ..errors import WorkloadError
+from ..measurement.tracing import tracers
 from ..measurement.usage import GroupUsage, UsageMeter, scheduler_usage
+from ..realtime import monotonic
 from ..workload.contract import CURRENT_WORKER
 from .calls import Interrupted
 from .forwarding import forwarded_records
@@ -65,14 +67,21 @@ def runner(job: Job, workers: int) -> Iterator[Run]:
     if not job.workload.is_async:
         yield run_sync
         return
-    factory = job.workload.loop_factory or (_precise_loop if workers < _SELECT_LIMIT else None)
+    factory = job.workload.loop_factory or (_precise_loop if workers < _SELECT_LIMIT else _Loop)
     with asyncio.Runner(loop_factory=factory) as events:
         yield events.run
 
 
 def _precise_loop() -> asyncio.AbstractEventLoop:
     """An event loop whose timers are exact to the microsecond: epoll and poll round up to a millisecond."""
-    return asyncio.SelectorEventLoop(selectors.SelectSelector())
+    return _Loop(selectors.SelectSelector())
+
+
+class _Loop(asyncio.SelectorEventLoop):
+    """An event loop whose clock nobody stops: its timers go by it."""
+
+    def time(self) -> float:
+        return monotonic()
 
 
 class Group:
@@ -126,6 +135,7 @@ class Group:
         usage.workers = len(counted)
         usage.stalled_ns, usage.stall_max_ns = self._heartbeat.stalled_ns, self._heartbeat.longest_ns
         usage.records = forwarded_records()
+        usage.tracers = tuple(tracers())
         for worker in counted:
             usage.wake_lag.merge(worker.flush.wake_lag)
             usage.calls += worker.flush.calls

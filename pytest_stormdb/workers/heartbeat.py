@@ -12,7 +12,8 @@ from __future__ import annotations
 import contextlib
 import threading
 from pathlib import Path
-from time import perf_counter_ns
+
+from ..realtime import perf_counter_ns
 
 _BEAT_S = 0.02
 _SHORTEST_NS = 25_000_000

@@ -265,8 +265,10 @@ def _close(control: Control) -> None:
 
 @contextlib.contextmanager
 def _frozen_heap() -> Iterator[None]:
-    """Keep what exists at the fork out of the children's collections: it is not garbage, and touching copies it."""
-    gc.collect()
+    """Keep what exists at the fork out of the children's collections: touching it would copy it.
+
+    Garbage among it stays as well, until the parent's next collection: to look for it takes longer than a small run.
+    """
     gc.freeze()
     try:
         yield

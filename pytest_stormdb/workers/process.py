@@ -17,6 +17,7 @@ from multiprocessing.connection import Connection, Pipe
 from typing import Any
 
 from ..errors import WorkloadError
+from ..realtime import monotonic
 from ..workload.contract import Workload
 from ..workload.resources import WorkerFixture
 from .forwarding import forwarded
@@ -172,16 +173,26 @@ def wake_on_time() -> None:
     ctypes.CDLL(None).prctl(_PR_SET_TIMERSLACK, 1, 0, 0, 0)
 
 
+_UNKNOWN = -1
+"""In the place of a wait status that somebody else was given."""
 _statuses: dict[int, int] = {}
 
 
 def has_exited(pid: int) -> bool:
     """Whether a child has ended by itself or by a signal; it is reaped, its status kept for ``end_processes``."""
     if pid not in _statuses:
-        found, status = os.waitpid(pid, os.WNOHANG)
+        found, status = _waited(pid, os.WNOHANG)
         if found:
             _statuses[pid] = status
     return pid in _statuses
+
+
+def _waited(pid: int, options: int) -> tuple[int, int]:
+    """As ``os.waitpid``, also of a child that is gone and was waited for by another."""
+    try:
+        return os.waitpid(pid, options)
+    except ChildProcessError:
+        return pid, _UNKNOWN
 
 
 def end_processes(pids: Iterable[int], patience_s: float) -> list[int]:
@@ -190,8 +201,8 @@ def end_processes(pids: Iterable[int], patience_s: float) -> list[int]:
     One that closed its pipe is on its way out: together they get a moment to show their own status.
     """
     pids = list(pids)
-    deadline_s = time.monotonic() + patience_s
-    while not all(map(has_exited, pids)) and time.monotonic() < deadline_s:
+    deadline_s = monotonic() + patience_s
+    while not all(map(has_exited, pids)) and monotonic() < deadline_s:
         time.sleep(0.002)
     for pid in pids:
         with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -201,12 +212,14 @@ def end_processes(pids: Iterable[int], patience_s: float) -> list[int]:
                 os.kill(pid, signal.SIGKILL)
     for pid in pids:
         if not has_exited(pid):
-            _statuses[pid] = os.waitpid(pid, 0)[1]
+            _statuses[pid] = _waited(pid, 0)[1]
     return [_statuses.pop(pid) for pid in pids]
 
 
 def how_it_ended(status: int) -> str:
     """A wait status in words."""
+    if status == _UNKNOWN:
+        return "ended, and a handler of SIGCHLD took the word of how"
     code = os.waitstatus_to_exitcode(status)
     if code >= 0:
         return f"exited with status {code} in the middle of the run"

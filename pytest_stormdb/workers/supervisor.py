@@ -271,14 +271,16 @@ class Supervisor:
 
 @contextlib.contextmanager
 def _signals(handle: Callable[[int], None]) -> Iterator[None]:
-    """Handle SIGINT and SIGTERM for a while, where that is possible."""
+    """Handle SIGINT and SIGTERM for a while, where that is possible, and hear how children end if that was ignored."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     numbers: Sequence[signal.Signals] = (signal.SIGINT, signal.SIGTERM)
-    before = [signal.signal(number, lambda received, frame: handle(received)) for number in numbers]
+    before = {number: signal.signal(number, lambda received, frame: handle(received)) for number in numbers}
+    if hasattr(signal, "SIGCHLD") and signal.getsignal(signal.SIGCHLD) == signal.SIG_IGN:
+        before[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     try:
         yield
     finally:
-        for number, handler in zip(numbers, before, strict=True):
+        for number, handler in before.items():
             signal.signal(number, handler)

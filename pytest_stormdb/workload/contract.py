@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from time import perf_counter_ns
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -17,6 +16,8 @@ from ..errors import WorkloadError
 from ..measurement.recorder import Recorder
 from ..measurement.sample import Sample
 from ..measurement.values import as_name, as_number
+from ..realtime import perf_counter_ns
+from ..units import titled
 from .binding import bound
 from .outcome import abort_in, failure_of
 
@@ -253,14 +254,15 @@ class Workload:
     """A marked function or class, ready to run. ``arguments`` hold fixture values, the worker's placeholder,
     and worker fixtures.
 
-    ``explain`` renders a failure for people; ``stops`` says which exceptions end the run instead of counting
-    as failures; ``instance`` makes the object whose methods the operations are, once in every worker; ``on_fork``
-    is called in each process of workers, before they are set up. With ``pgbench``, the operations are scripts and
-    pgbench calls them.
+    ``run_name`` tells a run from others of its test. ``explain`` renders a failure for people; ``stops`` says which
+    exceptions end the run instead of counting as failures; ``instance`` makes the object whose methods the operations
+    are, once in every worker; ``on_fork`` is called in each process of workers, before they are set up. With
+    ``pgbench``, the operations are scripts and pgbench calls them.
     """
 
     name: str
     nodeid: str
+    run_name: str | None = None
     version: str | None = None
     integrity: str | None = None
     operations: tuple[Operation, ...]
@@ -272,6 +274,11 @@ class Workload:
     loop_factory: Callable[[], Any] | None = None
     pgbench: Pgbench | None = None
     on_fork: Callable[[], None] = _nothing
+
+    @property
+    def title(self) -> str:
+        """The test, and which of its runs."""
+        return titled(self.nodeid, self.run_name)
 
     def bind(self, values: Mapping[str, object]) -> list[Callable[[], Any]]:
         """One call for each operation, in their order."""

@@ -42,6 +42,7 @@ def test_the_defaults() -> None:
         seed=0,
         connect=True,
         processes=None,
+        judge="server",
     )
 
 
@@ -190,7 +191,7 @@ def test_bad_values_are_refused(options: Mapping[str, Any], message: str) -> Non
         (
             {"xyz": 5},
             "mark: unknown option 'xyz'; known are arrivals, batch_size, connect, duration, isolation, iterations,"
-            " processes, rate, retries, seed, stages, think_time, timeout, warmup, workers",
+            " judge, processes, rate, retries, seed, stages, think_time, timeout, warmup, workers",
         ),
     ],
 )

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
+from types import BuiltinFunctionType
 
 import pytest
 
+from pytest_stormdb import realtime
 from pytest_stormdb.measurement.clock import SYSTEM_CLOCK, sleep_for_ns
 
 
@@ -37,4 +39,5 @@ def test_tasks_sleep_side_by_side() -> None:
 
 def test_reading_it_is_reading_perf_counter() -> None:
     """No call of ours stands between a timestamp and the system's clock."""
-    assert SYSTEM_CLOCK.now_ns is time.perf_counter_ns
+    assert SYSTEM_CLOCK.now_ns is realtime.perf_counter_ns
+    assert type(realtime.perf_counter_ns) is type(time.perf_counter_ns) is BuiltinFunctionType

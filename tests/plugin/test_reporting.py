@@ -113,3 +113,51 @@ def test_outcomes_of_pytest_and_unittest(suite: Suite) -> None:
     result.stdout.fnmatch_lines_random(
         ["SKIPPED*not today", "SKIPPED*by mark", "XFAIL*known to be slow", "*fixture 'capsys' sees nothing of *"]
     )
+
+
+def test_xfail_that_expects_an_exception(suite: Suite) -> None:
+    """``xfail(raises=...)`` is about what iterations raise: the first of that kind ends the run as expected to fail,
+    anything else fails as without the mark."""
+    suite.write("""
+        import psycopg
+        import pytest
+
+        pytestmark = pytest.mark.stormdb(workers=2, iterations=4)
+
+        @pytest.mark.xfail(raises=psycopg.errors.DivisionByZero, reason="bug 17")
+        def test_expected(worker):
+            worker.conn.execute("SELECT 1 / 0")
+
+        @pytest.mark.xfail(raises=(KeyError, psycopg.Error), strict=True)
+        async def test_any_of_them(worker):
+            await worker.conn.execute("SELECT 1 / 0")
+
+        @pytest.mark.xfail(raises=KeyError)
+        def test_another(worker):
+            worker.conn.execute("SELECT 1 / 0")
+
+        @pytest.mark.xfail(raises=KeyError)
+        def test_both(worker):
+            {}["x"] if worker.iteration == 2 else worker.conn.execute("SELECT 1 / 0")
+
+        @pytest.mark.xfail(raises=KeyError, strict=True)
+        def test_none(worker):
+            pass
+
+        @pytest.mark.xfail(False, raises=KeyError, reason="not here")
+        def test_condition(worker):
+            {}["x"]
+
+        @pytest.mark.xfail(raises=AssertionError)
+        def test_in_hand(stormdb):
+            def fail(worker):
+                assert worker.iteration % 2
+            assert stormdb.run(fail, iterations=4).failures == 0
+    """)
+    result = suite.run("-rfxX")
+    result.assert_outcomes(xfailed=3, failed=4)
+    names = ["test_another", "test_both", "test_none", "test_condition"]
+    result.stdout.fnmatch_lines_random([f"FAILED test_it.py::{name}*" for name in names])
+    result.stdout.fnmatch_lines(["XFAIL test_it.py::test_expected - *bug 17*"])
+    result = suite.run("--runxfail", "-k", "expected or any")
+    result.assert_outcomes(failed=2)

@@ -85,7 +85,61 @@ def test_several_runs_in_one_test(suite: Suite) -> None:
             assert (one.operations, two.operations) == (3, 4)
     """)
     suite.run("--stormdb-json=runs.json").assert_outcomes(passed=1)
-    assert [run["totals"]["operations"] for run in suite.runs()] == [3, 4]
+    assert [(run["name"], run["totals"]["operations"]) for run in suite.runs()] == [(None, 3), ("run-2", 4)]
+
+
+def test_runs_of_one_test_are_told_apart_by_their_names(suite: Suite) -> None:
+    """Each run's name is in the summary, in JSON and JUnit; an unnamed one after another gets its number."""
+    suite.write("""
+        import pytest
+
+        def ask(worker):
+            with worker.operation("part"):
+                worker.conn.execute("SELECT 1")
+
+        @pytest.mark.parametrize("size", [3])
+        def test_it(stormdb, size):
+            stormdb.run(ask, iterations=size, name="first")
+            stormdb.run(ask, iterations=4)
+            stormdb.run(ask, iterations=5, name="the last")
+    """)
+    result = suite.run("--stormdb-json=runs.json", "--stormdb-markdown=runs.md", "--junitxml=junit.xml")
+    result.assert_outcomes(passed=1)
+    names = ["first", "run-2", "the last"]
+    assert [(run["nodeid"], run["name"]) for run in suite.runs()] == [
+        ("test_it.py::test_it[3]", name) for name in names
+    ]
+    result.stdout.fnmatch_lines([f"* test_it.py::test_it[[]3] ({name})" for name in names])
+    properties = (suite.path / "junit.xml").read_text()
+    for name, count in zip(names, (3, 4, 5), strict=True):
+        assert f'name="stormdb.{name}.operations" value="{count}"' in properties
+        assert f'name="stormdb.{name}.part.operations" value="{count}"' in properties
+        assert f"({name}) |" in (suite.path / "runs.md").read_text()
+    assert 'name="stormdb.operations"' not in properties
+
+
+def test_equal_names_of_runs_are_refused(suite: Suite) -> None:
+    """Two runs of one name, and what is no name, are one sentence; a test that runs again may use its names again."""
+    suite.write("""
+        import pytest
+
+        @pytest.mark.parametrize("size", [1, 2])
+        def test_it(stormdb, size):
+            stormdb.run(lambda worker: None, iterations=1, name="same")
+            if size == 2:
+                stormdb.run(lambda worker: None, iterations=1, name="same")
+
+        def test_that(stormdb):
+            stormdb.run(lambda worker: None, iterations=1, name="")
+    """)
+    result = suite.run()
+    result.assert_outcomes(passed=1, failed=2)
+    result.stdout.fnmatch_lines(
+        [
+            "stormdb.run in test_it[[]2]: name: this test has a run 'same' already; give each its own",
+            "stormdb.run in test_that: name: '' is no name; give a short text",
+        ]
+    )
 
 
 def test_a_run_without_success_fails_its_test(suite: Suite) -> None:

@@ -40,6 +40,7 @@ def long_run(seconds: int = 60, name: str = "test_bank.py::test_transfer") -> di
     figures = {"throughput_per_s": 1020.1, "response": latency, "service": latency, "lag": latency}
     error = {"code": "40001", "count": 14, "example": "could not serialize access due to concurrent update"}
     operation = {"count": 61_204, "failures": 14, "errors": [error], "is_part": False, **figures}
+    operation["aborts"] = [{"reason": "insufficient funds", "count": 321}]
     return {
         "nodeid": name,
         "workload": {"name": "bank", "version": "1.2.0", "integrity": "verified"},
@@ -49,7 +50,7 @@ def long_run(seconds: int = 60, name: str = "test_bank.py::test_transfer") -> di
         "outcome": "failed",
         "reasons": ["p99 20.4 ms is not < 20 ms: certain (test_transfer, 10 workers, 61,204 operations)"],
         "elapsed_s": float(seconds),
-        "totals": {"operations": 61_204, "failures": 14, "retries": 3, "dropped": 0, **figures},
+        "totals": {"operations": 61_204, "failures": 14, "aborts": 321, "retries": 3, "dropped": 0, **figures},
         "operations": {
             "test_transfer": operation | {"histogram": response.encode(), "service_histogram": service.encode()}
         },

@@ -19,6 +19,11 @@ def test_a_document_with_everything() -> None:
     golden.check("everything.md", markdown(full_document()))
 
 
+def test_expected_aborts_are_shown() -> None:
+    """By reason, apart from failures."""
+    assert "| test_bank.py::test_transfer | test_transfer | insufficient funds | 321 |" in markdown(full_document())
+
+
 def test_a_document_without_runs() -> None:
     """Nothing ran: one line."""
     assert markdown({"format": "stormdb-run/1", "runs": []}) == "## stormdb: no runs\n"
@@ -26,8 +31,8 @@ def test_a_document_without_runs() -> None:
 
 def test_of_many_runs_the_worst_are_shown() -> None:
     """Beyond 200 runs the rest is counted; the failed ones are among those shown."""
-    fine = long_run(2) | {"outcome": "passed", "reasons": [], "thresholds": [], "metrics": {}}
-    text = markdown({"runs": [fine] * 300 + [long_run(2, "test_bad.py::test_it") | {"metrics": {}}]})
+    fine = long_run(2) | {"outcome": "passed", "reasons": [], "thresholds": [], "metrics": {}, "operations": {}}
+    text = markdown({"runs": [fine] * 300 + [long_run(2, "test_bad.py::test_it") | {"metrics": {}, "operations": {}}]})
     assert text.count("\n| ") == 200 + 2 + 2 + 2
     assert "… and 101 more, none of them worse than these." in text
     assert text.index("test_bad.py") < text.index("test_bank.py")

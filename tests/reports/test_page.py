@@ -47,6 +47,8 @@ def test_every_part_of_a_run_is_shown() -> None:
     for part in (
         "20.4 ms (20.1 ms to 20.9 ms over ten parts of the run)",
         "could not serialize access due to concurrent update",
+        "insufficient funds",
+        "aborts321",
         "12 s behind",
         "a garbage collection in a worker took 2.00 ms",
         "72 % of response time waits on Lock:transactionid (slowest 5 %: 96 %).",

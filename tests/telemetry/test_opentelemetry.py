@@ -171,6 +171,24 @@ def test_spans_have_their_own_times_and_parts_as_children(receiver: Receiver) ->
     assert attributes(failed)["error.type"] == "40001"
 
 
+def test_an_expected_abort_is_neither_success_nor_failure(receiver: Receiver) -> None:
+    """It is counted by its reason, and its span, like that of a part, has the reason and no error."""
+    recorder = Recorder(Tracer(1))
+    now = perf_counter_ns()
+    recorder.record_part(Sample("pay", now - MS, now - MS, now), aborted="sold out")
+    recorder.record_abort(Sample("buy", now - 2 * MS, now - 2 * MS, now), "sold out")
+    export(OpenTelemetry(), recorder.take())
+    (buy, pay) = sorted(
+        receiver.metrics()["stormdb.operation.aborts"].sum.data_points, key=lambda p: str(attributes(p))
+    )
+    assert (attributes(buy)["stormdb.abort.reason"], buy.as_int, pay.as_int) == ("sold out", 1, 1)
+    assert "stormdb.operation.failures" not in receiver.metrics()
+    assert [(attributes(span)["stormdb.abort.reason"], span.status.code) for span in receiver.spans()] == [
+        ("sold out", 0),
+        ("sold out", 0),
+    ]
+
+
 def test_what_cannot_be_sent_is_a_warning(receiver: Receiver) -> None:
     """A collector that refuses costs a warning, not the run."""
     receiver.status = 400

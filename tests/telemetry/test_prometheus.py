@@ -23,7 +23,7 @@ PLAN = make_plan(("test", {"workers": 3, "duration": "1s"}))
 OPEN = make_plan(("test", {"workers": 1, "duration": "1s", "rate": "1/s"}))
 MS = 1_000_000
 
-LABELS = ("workload", "operation", "name", "code", "le")
+LABELS = ("workload", "operation", "name", "code", "reason", "le")
 Values = dict[tuple[str, ...], float]
 
 
@@ -33,6 +33,8 @@ def counted(buys: int = 200) -> Snapshot:
     for _ in range(buys):
         recorder.record(Sample("buy", 0, 0, MS), is_open=False)
     recorder.record_failure(Sample("buy", 0, 0, 5), Failure('4"0\n\\', "no"))
+    for reason in ("sold out", "sold out", "too dear"):
+        recorder.record_abort(Sample("buy", 0, 0, 5), reason)
     recorder.metric("carts", "counter").add(7)
     recorder.metric("stock", "gauge").add(3)
     recorder.metric("price", "observation").add(2.5)
@@ -72,6 +74,8 @@ def test_a_run_in_progress_and_its_end(tmp_path: Path) -> None:
     assert after["stormdb_workers", "shop"] == 0
     assert after["stormdb_operations_total", "shop", "buy"] == 200
     assert after["stormdb_failures_total", "shop", "buy", '4"0\n\\'] == 1
+    assert after["stormdb_aborts_total", "shop", "buy", "sold out"] == 2
+    assert after["stormdb_aborts_total", "shop", "buy", "too dear"] == 1
     assert after["stormdb_retries_total", "shop", "buy"] == 0
     assert after["stormdb_operation_duration_seconds_count", "shop", "buy"] == 200
     assert after["stormdb_operation_duration_seconds_sum", "shop", "buy"] == pytest.approx(0.2)
@@ -104,6 +108,7 @@ def test_names_are_bounded() -> None:
     for number in range(250):
         recorder.record(Sample(f"op{number}", 0, 0, MS), is_open=False)
         recorder.record_failure(Sample("buy", 0, 0, 5), Failure(f"E{number}", "no"))
+        recorder.record_abort(Sample("buy", 0, 0, 5), f"reason {number}")
     page = PrometheusPage("127.0.0.1", 0)
     exporters = Exporters([page], interval_s=3600)
     with exporters.during(Run(WORKLOAD, PLAN)) as tick:
@@ -113,8 +118,9 @@ def test_names_are_bounded() -> None:
     exporters.close()
     operations = {key: value for key, value in found.items() if key[0] == "stormdb_operations_total"}
     failures = {key: value for key, value in found.items() if key[0] == "stormdb_failures_total"}
-    assert len(operations) == len(failures) == 101
-    assert sum(operations.values()) == sum(failures.values()) == 250
+    aborts = {key: value for key, value in found.items() if key[0] == "stormdb_aborts_total"}
+    assert len(operations) == len(failures) == len(aborts) == 101
+    assert sum(operations.values()) == sum(failures.values()) == sum(aborts.values()) == 250
 
 
 def test_an_open_loop_has_its_response_time() -> None:

@@ -75,6 +75,22 @@ def test_a_load_that_burns_every_cpu_is_invalid(dsn: str, function: Any, layout:
     assert record.outcome == "invalid"
 
 
+def test_the_clients_own_time_is_judged_where_it_is_meant(dsn: str) -> None:
+    """With ``judge="client"`` a missed threshold of a function that computes fails; the finding stands, other machines'
+    share still spoils."""
+    thresholds = [Threshold.parse("p50 < 1us"), Threshold.parse("p50 < 1h")]
+    record = load(burn, dsn, thresholds=thresholds, duration="1s", judge="client", workers=2 * cpus())
+    assert own_reasons(record) == []
+    assert [finding for finding in record.validity.findings if "took the measured time" in finding] != []
+    missed = "fail" if record.validity.valid else "invalid"  # where other machines took time from this one
+    assert [verdict.ruling for verdict in record.verdicts] == [missed, "pass"]
+    plan = make_plan(("test", {"judge": "client"}))
+    usage = GroupUsage(wall_ns=1000 * MS, stalled_ns=500 * MS, stall_max_ns=100 * MS)
+    validity = assess_generator(plan, statistics(calls=10, service_ns=MS), [usage], stolen=0.5, dropped=0)
+    assert [reason.split()[0] for reason in validity.findings] == ["a", "other"]
+    assert validity.reasons == ("other machines took 50.0% of this machine's time",)
+
+
 def test_a_long_collection_is_visible(dsn: str) -> None:
     """A garbage collection of more than a millisecond inside a worker is a finding, and spoils nothing."""
 
