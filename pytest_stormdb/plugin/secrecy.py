@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import warnings
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from typing import Any
 
 import pytest
@@ -62,9 +62,16 @@ def hide_in_warning(message: warnings.WarningMessage) -> None:
 
 def hide_in_error(error: BaseException) -> None:
     """Redact the words of an exception that pytest prints by itself, and of those that led to it."""
-    for found in (error, getattr(error, "cause", None), error.__cause__):
-        if isinstance(found, BaseException):
-            found.args = tuple(redacted(word) if isinstance(word, str) else word for word in found.args)
+    for found in causes(error):
+        found.args = tuple(redacted(word) if isinstance(word, str) else word for word in found.args)
+
+
+def causes(error: BaseException) -> Iterator[BaseException]:
+    """An exception and those that led to it, also where pytest keeps one in an attribute."""
+    found: Any = error
+    while isinstance(found, BaseException):
+        yield found
+        found = getattr(found, "cause", None) or found.__cause__
 
 
 def hide_in_logs(config: pytest.Config) -> None:
