@@ -149,4 +149,4 @@ def _extent(stretch: Stretch) -> str:
 def _script(script: Script) -> str:
     if script.path is None:
         return f"--builtin={script.name}@{script.weight}"
-    return f"--file={script.path}@{script.weight}"
+    return f"--file={script.copy or script.path}@{script.weight}"

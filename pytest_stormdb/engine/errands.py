@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from ..database.handover import Handover, guarded, handed_over
 from ..errors import ServerError
@@ -34,11 +36,13 @@ def run_each_once(description: Pgbench, dsn: str, timeout_ns: int) -> None:
         "--client=1",
         "--transactions=1",
     ]
-    for script in description.scripts:
-        alone = replace(description, scripts=(replace(script, weight=1),))
-        status, told = _ask([*start, *what_to_run(alone)], handover)
-        if status:
-            raise error_in(told, alone)
+    with TemporaryDirectory(prefix="stormdb-pgbench-") as copies:
+        description = description.copied_to(Path(copies))
+        for script in description.scripts:
+            alone = replace(description, scripts=(replace(script, weight=1),))
+            status, told = _ask([*start, *what_to_run(alone)], handover)
+            if status:
+                raise error_in(told, alone)
 
 
 def _ask(command: Sequence[str], handover: Handover) -> tuple[int, str]:

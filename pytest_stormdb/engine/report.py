@@ -63,9 +63,17 @@ def error_in(text: str, description: Pgbench) -> StormDBError:
     if not told:
         told = [text.strip()[-500:] or "it gave no reason"]
     between = "\n" if any("\n" in message for message in told) else "; "
-    words = f"pgbench: {between.join(told)}"
+    words = _by_their_names(f"pgbench: {between.join(told)}", description)
     kind = ServerError if _SERVER.search(words) else WorkloadError
     return kind(words + _place(told[-1], description))
+
+
+def _by_their_names(words: str, description: Pgbench) -> str:
+    """The words with files in the place of our copies of them."""
+    for script in description.scripts:
+        if script.copy is not None:
+            words = words.replace(str(script.copy), str(script.path))
+    return words
 
 
 def _place(message: str, description: Pgbench) -> str:
@@ -76,6 +84,7 @@ def _place(message: str, description: Pgbench) -> str:
     found = description.scripts[int(script["script"])]
     if found.path is None:
         return f"\nin builtin {found.name}"
-    lines = command_lines(found.path.read_text(encoding="utf-8", errors="replace"))
+    content = found.path.read_bytes() if found.content is None else found.content
+    lines = command_lines(content.decode("utf-8", "replace"))
     number = int(command["command"])
     return f"\nat {found.path}:{lines[number]}" if number < len(lines) else f"\nin {found.path}"

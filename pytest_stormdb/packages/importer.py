@@ -101,6 +101,7 @@ class VerifiedImports:
 
     def content(self, path: str) -> bytes | None:
         """See ``Content``."""
+        __tracebackhide__ = True
         asked = Path(os.path.abspath(path))  # noqa: PTH100 - links as they are
         for way in dict.fromkeys((asked, Path(os.path.realpath(asked)))):
             guarded = self._guard_over(way.parent)
@@ -110,6 +111,7 @@ class VerifiedImports:
         return None
 
     def _verified(self, guarded: Guarded, relative: str) -> bytes:
+        __tracebackhide__ = True
         if guarded.digests is None:
             self._refuse(guarded, relative, None)
             return b""

@@ -11,7 +11,6 @@ from ..load.option import NOT_GIVEN
 from .doubts import count_doubts
 from .files import can_write, wanted_reports
 from .options import value_of
-from .secrecy import Redacting
 from .session import SESSION, Session
 
 _XDIST_NOTE = "disturb each other under pytest-xdist; run them apart: pytest -n0 -m stormdb"
@@ -60,7 +59,7 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
         from ..reports import lines, terminal
 
         style = lines.Style(config.get_terminal_writer().fullwidth, ascii_only=not can_write(lines.UNICODE))
-        terminal.write(state.record, Redacting(terminalreporter), style)
+        terminal.write(state.record, terminalreporter, style)
     for note in dict.fromkeys(state.notes):
         terminalreporter.write_line(note)
     if unmeasured:

@@ -48,7 +48,7 @@ from .refused import (  # noqa: F401 - pytest finds the hooks here
     pytest_make_collect_report,
 )
 from .scripts import ENDING, ScriptFile, has_scripts, is_scripts, put_scripts_first, take_fixtures
-from .secrecy import hide_in_error, learn_given
+from .secrecy import causes, hide_in_error, learn_given
 from .session import FOLLOWING, SESSION, Session
 
 MARKS = (
@@ -86,6 +86,9 @@ def pytest_load_initial_conftests(early_config: pytest.Config, args: list[str]) 
     try:
         return (yield)
     except Exception as error:  # pytest prints it without asking anybody
+        for cause in causes(error):
+            if isinstance(cause, pytest.Collector.CollectError):
+                raise pytest.UsageError(str(cause)) from None
         hide_in_error(error)
         raise
 

@@ -80,7 +80,8 @@ class Packages:
         self.look_around(arguments)
         added = [str(workload.folder) for workload in self._on_path()]
         self._has_started = True
-        return list(dict.fromkeys(self._collectable(argument) for argument in (*arguments, *added)))
+        wanted = list(dict.fromkeys(self._collectable(argument) for argument in (*arguments, *added)))
+        return [argument for argument in wanted if not self._comes_with_another(argument, wanted)]
 
     def at(self, folder: Path) -> Package | None:
         """The packaged workload in this very folder, verified when it is first asked for."""
@@ -103,9 +104,9 @@ class Packages:
         """Those found so far, by name."""
         return sorted(self._by_real_folder.values(), key=lambda package: package.workload.name)
 
-    def check_file(self, path: Path) -> None:
-        """Raise CollectError if a file that is about to be read belongs to a workload and is not as it was verified."""
-        self._imports.content(str(path))
+    def content(self, path: Path) -> bytes | None:
+        """The verified bytes of a workload's file; None for any other. CollectError if it is not as it was verified."""
+        return self._imports.content(str(path))
 
     def close(self) -> None:
         """Let imports go their usual way again."""
@@ -133,6 +134,14 @@ class Packages:
         path = next(iter(self._paths(argument)), absolute(self._config.invocation_params.dir, argument))
         package = self.at(path) or self.around(path)
         return str(package.workload.folder) if package is not None and package.refusals else argument
+
+    def _comes_with_another(self, argument: str, wanted: list[str]) -> bool:
+        """Whether a refused workload lies below another argument. pytest 8 would collect it, and nothing beside it."""
+        package = self._by_folder.get(Path(argument))
+        if package is None or not package.refusals:
+            return False
+        above = package.workload.folder.parents
+        return any(path in above for other in wanted for path in self._paths(other))
 
     def _check_ini_file(self) -> None:
         path = self._config.inipath
@@ -229,6 +238,7 @@ class Packages:
         Before the collection, no error of an import of pytest's own would be of that workload alone: go on, with
         nothing of it.
         """
+        __tracebackhide__ = True
         package = self._by_real_folder[guarded.real]
         if sentence is not None:
             package = self._refused_from_now_on(package, sentence)

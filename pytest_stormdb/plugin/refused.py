@@ -39,7 +39,7 @@ def verified_collect(collector: pytest.Collector) -> Callable[[], Iterable[Any]]
     original = collector.collect
 
     def collect() -> Iterable[Any]:
-        collector.config.stash[PACKAGES].check_file(collector.path)
+        collector.config.stash[PACKAGES].content(collector.path)
         return original()
 
     return collect

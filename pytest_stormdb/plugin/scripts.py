@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ..errors import PlanError
+from ..errors import PlanError, WorkloadError
+from .packages import PACKAGES, Packages
 
 if TYPE_CHECKING:
     from ..database.isolation import Home
@@ -69,7 +71,7 @@ def prepared(node: pytest.Item, function: object, home: Home, parameters: Mappin
     """What a function describes, as it is run for a node: scripts found, variables given, tables made.
 
     Values of ``parametrize`` are stronger than the description's own, and parameters of the run stronger than those.
-    Raises PlanError where tables are to be made and nothing may be.
+    Raises PlanError where tables are to be made and nothing may be, WorkloadError for a script that is not as sealed.
     """
     from ..engine.errands import make_tables
     from ..workload.pgbench import described
@@ -77,7 +79,8 @@ def prepared(node: pytest.Item, function: object, home: Home, parameters: Mappin
     description = described(function)
     assert description is not None
     chosen = node.callspec.params if hasattr(node, "callspec") else {}
-    description = description.beside(node.path.parent).given(chosen, f"parametrize of {node.name}")
+    description = description.beside(node.path.parent, partial(_read, node.config.stash[PACKAGES]))
+    description = description.given(chosen, f"parametrize of {node.name}")
     description = description.given(parameters, "parameters")
     if description.initialize is not None:
         if home.isolation == "none":
@@ -90,6 +93,15 @@ def prepared(node: pytest.Item, function: object, home: Home, parameters: Mappin
         if module is not None:
             module.stash[_TABLES] = wanted
     return description
+
+
+def _read(packages: Packages, path: Path) -> bytes:
+    """What a script holds; of a sealed workload, what was verified."""
+    try:
+        verified = packages.content(path)
+    except pytest.Collector.CollectError as error:
+        raise WorkloadError(str(error)) from None
+    return path.read_bytes() if verified is None else verified
 
 
 class ScriptFile(pytest.Module):

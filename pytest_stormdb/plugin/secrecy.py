@@ -1,14 +1,16 @@
-"""Secrets of a session: which it knows, and that pytest's reports, warnings and logs do not show them."""
+"""Secrets of a session: which it knows, and that what pytest writes does not show them: reports, warnings, logs."""
 
 from __future__ import annotations
 
 import logging
 import os
 import warnings
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from _pytest.junitxml import xml_key
 
 from ..load.option import NOT_GIVEN
 from ..redaction import learn, learn_dsn, redacted
@@ -62,9 +64,18 @@ def hide_in_warning(message: warnings.WarningMessage) -> None:
 
 def hide_in_error(error: BaseException) -> None:
     """Redact the words of an exception that pytest prints by itself, and of those that led to it."""
-    for found in (error, getattr(error, "cause", None), error.__cause__):
-        if isinstance(found, BaseException):
-            found.args = tuple(redacted(word) if isinstance(word, str) else word for word in found.args)
+    for found in causes(error):
+        found.args = tuple(redacted(word) if isinstance(word, str) else word for word in found.args)
+        if isinstance(found, pytest.exit.Exception):
+            found.msg = redacted(found.msg)
+
+
+def causes(error: BaseException) -> Iterator[BaseException]:
+    """An exception and those that led to it, also where pytest keeps one in an attribute."""
+    found: Any = error
+    while isinstance(found, BaseException):
+        yield found
+        found = getattr(found, "cause", None) or found.__cause__
 
 
 def hide_in_logs(config: pytest.Config) -> None:
@@ -76,9 +87,60 @@ def hide_in_logs(config: pytest.Config) -> None:
             handler.setFormatter(_Redacting(handler.formatter or logging.Formatter()))
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_sessionstart(session: pytest.Session) -> None:
+def hide_on_terminal(config: pytest.Config) -> None:
+    """Redact whatever pytest and its plugins write to the terminal, headers and reasons to stop included."""
+    if not config.pluginmanager.has_plugin("terminalreporter"):
+        return
+    writer: Any = config.get_terminal_writer()
+    write = writer.write
+    writer.write = lambda text, **markup: write(redacted(text), **markup)
+
+
+def hide_in_properties(config: pytest.Config) -> None:
+    """Redact the properties of the whole suite in the JUnit file; those of tests are in their reports."""
+    if (junit := config.stash.get(xml_key, None)) is not None:
+        junit.global_properties[:] = [(name, redacted(value)) for name, value in junit.global_properties]
+
+
+def hide_in_debug_file(config: pytest.Config) -> None:
+    """Redact what ``--debug`` wrote, which begins with the command line."""
+    if config.option.debug:
+        path = config.invocation_params.dir / config.option.debug
+        path.write_text(redacted(path.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+@contextmanager
+def hidden_errors() -> Iterator[None]:
+    """Redact what is raised in here and printed without a report."""
+    try:
+        yield
+    except BaseException as error:
+        hide_in_error(error)
+        raise
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> Generator[None, object, object]:
+    try:
+        with hidden_errors():
+            return (yield)
+    finally:
+        hide_in_debug_file(config)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_sessionstart(session: pytest.Session) -> Generator[None, None, None]:
     hide_in_logs(session.config)
+    hide_on_terminal(session.config)
+    with hidden_errors():
+        yield
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session) -> Generator[None, None, None]:
+    hide_in_properties(session.config)
+    with hidden_errors():
+        yield
 
 
 @pytest.hookimpl(wrapper=True)
@@ -106,17 +168,6 @@ def pytest_internalerror(excrepr: Any) -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_warning_recorded(warning_message: warnings.WarningMessage) -> None:
     hide_in_warning(warning_message)
-
-
-class Redacting:
-    """A terminal that lines of text are written to, redacted."""
-
-    def __init__(self, reporter: Any) -> None:
-        self._reporter = reporter
-
-    def write_line(self, line: str, **markup: bool) -> None:
-        """Write a line, in colour where the terminal has them."""
-        self._reporter.write_line(redacted(line), **markup)
 
 
 class _Redacting(logging.Formatter):

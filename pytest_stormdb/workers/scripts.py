@@ -191,6 +191,7 @@ class _ScriptRun:
         threads = thread_count(stretch.clients, cpus(), self._plan.processes)
 
         def command(log: Path) -> list[str]:
+            self._description = self._description.copied_to(log.parent)
             options = command_line(
                 find_pgbench(), self._description, self._plan, stretch, threads=threads, log=log, number=number
             )

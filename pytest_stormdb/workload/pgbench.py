@@ -26,11 +26,16 @@ _DESCRIBED = "stormdb_pgbench"
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """One script of a mix: a file, or where ``path`` is None, the builtin of that name. It is an operation ``name``."""
+    """One script of a mix: a file, or where ``path`` is None, the builtin of that name. It is an operation ``name``.
+
+    ``content`` is what the file held when it was looked at, None before; ``copy`` is a file of ours that holds it.
+    """
 
     name: str
     weight: int
     path: Path | None = None
+    content: bytes | None = field(default=None, repr=False)
+    copy: Path | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,9 +60,22 @@ class Pgbench:
         """The operations, in the order in which pgbench numbers its scripts."""
         return tuple(script.name for script in self.scripts)
 
-    def beside(self, folder: Path) -> Pgbench:
-        """The same with paths that hold anywhere. Raises WorkloadError for a file that is not there, or may not run."""
-        return replace(self, scripts=tuple(self._located(script, folder) for script in self.scripts))
+    def beside(self, folder: Path, read: Callable[[Path], bytes] = Path.read_bytes) -> Pgbench:
+        """The same with paths that hold anywhere, and what is read there.
+
+        Raises WorkloadError for a file that is not there, or may not run.
+        """
+        return replace(self, scripts=tuple(self._located(script, folder, read) for script in self.scripts))
+
+    def copied_to(self, folder: Path) -> Pgbench:
+        """The same with a copy of each file: what was looked at is what runs, whatever has become of the file."""
+        scripts = []
+        for number, script in enumerate(self.scripts):
+            copy = folder / f"{number}.sql" if script.content is not None else None
+            if copy is not None and script.content is not None:
+                copy.write_bytes(script.content)
+            scripts.append(replace(script, copy=copy))
+        return replace(self, scripts=tuple(scripts))
 
     def given(self, parameters: Mapping[str, object], where: str) -> Pgbench:
         """The same with these variables over its own; ``scale`` is pgbench's. Raises PlanError naming ``where``."""
@@ -66,19 +84,19 @@ class Pgbench:
         variables = {name: _variable(name, value, where, PlanError) for name, value in rest.items()}
         return replace(self, scale=scale, variables={**self.variables, **variables})
 
-    def _located(self, script: Script, folder: Path) -> Script:
+    def _located(self, script: Script, folder: Path, read: Callable[[Path], bytes]) -> Script:
         if script.path is None:
             return script
         path = folder / script.path
         try:
-            text = path.read_text(encoding="utf-8", errors="replace")
+            content = read(path)
         except OSError as error:
             raise WorkloadError(f"pgbench script {script.path}: {error.strerror}; looked for {path}") from None
-        line = None if self.shell else shell_line(text)
+        line = None if self.shell else shell_line(content.decode("utf-8", "replace"))
         if line is not None:
             how = f'pgbench("{script.path}", shell=True)'
             raise WorkloadError(f"{path}:{line}: the script runs a shell command; allow it with {how}")
-        return replace(script, path=path)
+        return replace(script, path=path, content=content)
 
 
 def pgbench(

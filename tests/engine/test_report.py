@@ -41,6 +41,19 @@ def test_what_scripts_print_is_no_error() -> None:
     assert has_errors("debug(script=0,command=1): int 5\npgbench: error: something\n")
 
 
+def test_an_error_in_a_copy(description: Pgbench, tmp_path: Path) -> None:
+    """pgbench is given copies of scripts; what it says of one names the script, and its line is of what was copied."""
+    copies = tmp_path / "copies"
+    copies.mkdir()
+    copied, path = description.copied_to(copies), description.scripts[0].path
+    assert path is not None
+    path.write_text("")
+    told = f'pgbench: error: {copies}/0.sql:1: syntax error in command "set"\n'
+    assert str(error_in(told, copied)) == f'pgbench: {path}:1: syntax error in command "set"'
+    told = "pgbench: error: client 0 script 0 aborted in command 2 query 0: ERROR:  division by zero\n"
+    assert str(error_in(told, copied)).endswith(f"\nat {path}:4")
+
+
 def test_an_error_with_file_and_line(description: Pgbench) -> None:
     """Script and command numbers become a place; what comes after the first located message is a consequence."""
     text = (

@@ -57,9 +57,10 @@ def test_by_others(suite: Suite, monkeypatch: pytest.MonkeyPatch, file: str, cod
     suite.write("test_near.py", "def test_near(): pass\n")
     suite.write(file, code)
     ran = suite.run(*(["test_near.py", file] if file != "conftest.py" else ["test_near.py"]))
-    assert ran.status != 0
+    assert ran.status == (4 if file == "conftest.py" else 1)
     assert ran.canaries == []
     assert "workload shop: changed: helper.py" in ran.text
+    assert file != "conftest.py" or "_pytest" not in ran.text
 
 
 @pytest.mark.parametrize("hook", ["pytest_configure(config)", "pytest_generate_tests(metafunc)"])
@@ -282,3 +283,45 @@ def test_a_run_leaves_the_seal_whole(suite: Suite, monkeypatch: pytest.MonkeyPat
         assert ran.counts == {"failed": 1}
     assert sorted(path.name for path in folder.iterdir()) == ["helper.py", "shop.sha256", "shop.yaml", "test_shop.py"]
     assert (suite.folder / ".pytest_cache").is_dir()
+
+
+# -- scripts -----------------------------------------------------------------------------------------------------------
+
+
+def change_early(suite: Suite, script: Path, when: str) -> None:
+    """Write another script over this one, when a neighbour is collected or when its test runs."""
+    write = f"pathlib.Path({str(script)!r}).write_text('SELECT * FROM evil;')"
+    code = f"{write}\ndef test_early(): pass\n" if when == "collected" else f"def test_early(): {write}\n"
+    suite.write("w/a_first/test_early.py", f"import pathlib\n{code}")
+
+
+@pytest.mark.parametrize("when", ["collected", "run"])
+@pytest.mark.parametrize("options", [("--stormdb-smoke",), ("--stormdb-iterations=2",)], ids=["smoke", "load"])
+@pytest.mark.usefixtures("database")
+def test_a_script_that_changes_after_its_verification(suite: Suite, when: str, options: tuple[str, ...]) -> None:
+    """pgbench is never given a script of a sealed workload that is not as it was sealed."""
+    module = 'from pytest_stormdb import pgbench\ntest_shop = pgbench("queries/a.sql")\n'
+    folder = suite.sealed("w/shop", {"queries/a.sql": "SELECT 1;\n"}, module=module)
+    assert suite.run("w", *options).counts == {"passed": 1}
+    change_early(suite, folder / "queries/a.sql", when)
+    ran = suite.run("w", *options)
+    assert (ran.status, ran.counts) == (1, {"passed": 1, "errors": 1})
+    assert "workload shop: queries/a.sql changed after its checksum was verified" in ran.text
+    assert "evil" not in ran.text
+
+
+@pytest.mark.parametrize("when", ["collected", "run"])
+@pytest.mark.usefixtures("database")
+def test_a_script_file_that_changes_after_its_verification(suite: Suite, when: str) -> None:
+    """Neither is it given a `*.pgbench.sql` that is a workload by itself."""
+    folder = suite.sealed("w/shop", {"top.pgbench.sql": "SELECT 1;\n"}, module=PLAIN)
+    options = ("w", "--stormdb-iterations=2")
+    assert suite.run(*options).counts == {"passed": 2}
+    change_early(suite, folder / "top.pgbench.sql", when)
+    ran = suite.run(*options)
+    assert (ran.status, ran.counts) == (1, {"passed": 2, "errors": 1})
+    assert "workload shop: top.pgbench.sql changed after its checksum was verified" in ran.text
+    (folder / "top.pgbench.sql").write_text("SELECT * FROM evil;\n")
+    ran = suite.run("w/shop", "--stormdb-iterations=2")
+    assert (ran.status, ran.counts) == (1, {"errors": 1})
+    assert "workload shop: changed: top.pgbench.sql" in ran.text

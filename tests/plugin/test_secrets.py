@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
+from textwrap import dedent
 from urllib.parse import quote
 
 import pytest
@@ -251,7 +252,7 @@ SHOWN = {
     "by default": (),
     "short": ("--tb=short", "-l", "-ra"),
     "native": ("--tb=native", "-rA"),
-    "line": ("--tb=line", "-rA", "--no-summary"),
+    "line": ("--tb=line", "-rA"),
     "xdist": ("-n2", "-rA", "--showlocals", "-p", "xdist"),
     "smoke": ("--stormdb-smoke", "-rA", "--showlocals"),
 }
@@ -336,6 +337,43 @@ def test_a_session_that_breaks_off(canary: Suite, files: dict[str, str], options
     found = outputs(canary, result)
     assert {name: leaks(content) for name, content in found.items() if leaks(content)} == {}
     assert b"rewriting.py" not in found["stdout"] + found["stderr"]
+
+
+SAID = {
+    "in words of plugins": """
+        def pytest_report_header():
+            return DSN
+        def pytest_runtest_teardown(item):
+            item.session.shouldfail = URL
+        def pytest_terminal_summary(terminalreporter):
+            terminalreporter.write_line(URL)
+    """,
+    "by an exit at the start": "def pytest_sessionstart(): pytest.exit(URL)",
+    "by an exit at the end": "def pytest_sessionfinish(): pytest.exit(DSN)",
+    "by an exit of a test": "def pytest_runtest_call(): pytest.exit(URL)",
+    "by an interruption": "def pytest_runtest_call(): raise KeyboardInterrupt(DSN)",
+    "by a wrong use": "def pytest_configure(): raise pytest.UsageError(DSN)",
+    "by a failure at the very end": "def pytest_unconfigure(): raise ValueError(DSN)",
+}
+
+
+@pytest.mark.parametrize("code", SAID.values(), ids=SAID)
+def test_what_is_said_outside_of_reports(canary: Suite, code: str) -> None:
+    """Headers, reasons to stop, properties of the suite and pytest's own debug file do not show it."""
+    canary.write(
+        conftest="import os, pytest\nDSN, URL = os.environ['STORMDB_DSN'], os.environ['CANARY_URL']\n" + dedent(code),
+        test_it="""
+            import os
+            def test_it(record_testsuite_property):
+                record_testsuite_property("dsn", os.environ["STORMDB_DSN"])
+        """,
+    )
+    dsn = f"--stormdb-dsn={os.environ['STORMDB_DSN']}"
+    result = canary.run("--junit-xml=junit.xml", "--debug=debug.log", "--full-trace", dsn)
+    found = outputs(canary, result)
+    assert {name: leaks(content) for name, content in found.items() if leaks(content)} == {}
+    assert b"***" in found["debug.log"]
+    assert b"***" in found["stdout"] + found["stderr"]
 
 
 @pytest.mark.parametrize(

@@ -107,9 +107,21 @@ def test_what_is_refused(scripts: tuple[str, ...], options: dict[str, Any], comp
 def test_scripts_lie_beside_the_module(tmp_path: Path) -> None:
     """A relative path counts from the module's folder, and a file that is not there is told with both."""
     (tmp_path / "a.sql").write_text("SELECT 1;")
-    assert describe("a.sql").beside(tmp_path).scripts == (Script("a", 1, tmp_path / "a.sql"),)
+    assert describe("a.sql").beside(tmp_path).scripts == (Script("a", 1, tmp_path / "a.sql", b"SELECT 1;"),)
     with pytest.raises(WorkloadError, match=r"pgbench script b.sql: No such file or directory; looked for /.*/b.sql"):
         describe("b.sql").beside(tmp_path)
+
+
+def test_what_was_looked_at_is_what_runs(tmp_path: Path) -> None:
+    """A copy holds what a script held when it was read, not what it holds by now; a builtin needs none."""
+    (tmp_path / "a.sql").write_text("SELECT 1;")
+    looked_at = describe("a.sql", builtin="select-only").beside(tmp_path)
+    (tmp_path / "a.sql").write_text("SELECT 2;")
+    copies = tmp_path / "copies"
+    copies.mkdir()
+    script, builtin = looked_at.copied_to(copies).scripts
+    assert script.copy is not None
+    assert (script.copy.read_text(), script.path, builtin.copy) == ("SELECT 1;", tmp_path / "a.sql", None)
 
 
 def test_shell_commands_need_permission(tmp_path: Path) -> None:
