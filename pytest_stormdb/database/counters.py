@@ -9,6 +9,7 @@ import psycopg
 from psycopg import sql
 
 from ..measurement.counters import Counters, Values
+from .server import is_in_recovery
 
 _DATABASE = """
     SELECT xact_commit AS commits, xact_rollback AS rollbacks, blks_hit AS blocks_hit, blks_read AS blocks_read,
@@ -58,7 +59,12 @@ def read_counters(conn: psycopg.Connection[Any], database: str) -> Counters:
 
 
 def read_position(conn: psycopg.Connection[Any]) -> Counters:
-    """The end of the write-ahead log, in group ``position``; unlike counters, it is never late. None on a standby."""
+    """The end of the write-ahead log, in group ``position``; unlike counters, it is never late.
+
+    A standby writes none.
+    """
+    if is_in_recovery(conn):
+        return Counters(missing=("write-ahead log: a standby writes none",))
     return _read_all(conn, [("position", sql.SQL(_LSN).format(), [])])
 
 
@@ -68,9 +74,9 @@ def _read_all(conn: psycopg.Connection[Any], queries: Iterable[_Query]) -> Count
     for group, query, parameters in queries:
         try:
             groups.update(_read(conn, group, query, parameters))
-        except psycopg.OperationalError:
-            raise
         except psycopg.Error as error:
+            if conn.closed or error.sqlstate is None:
+                raise
             missing.append(f"{group}: {str(error).splitlines()[0]}")
     return Counters(groups, tuple(missing))
 

@@ -19,6 +19,8 @@ from .statement import Statement
 
 _FEW = 0.5
 _BATCHES, _CALLS = 5, 10
+STATEMENTS = 2 * _BATCHES * _CALLS
+"""So many are executed to find it out."""
 _EXECUTIONS = rb"SELECT sum(generic_plans + custom_plans) FROM pg_prepared_statements WHERE name LIKE '\_pg3\_%'"
 
 

@@ -67,10 +67,15 @@ def check_free_slots(conn: psycopg.Connection[Any], needed: int) -> None:
         )
 
 
-def check_writable(conn: psycopg.Connection[Any]) -> None:
-    """Raise ServerError where the server is in recovery: a standby, or one that has just crashed."""
+def is_in_recovery(conn: psycopg.Connection[Any]) -> bool:
+    """Whether the server takes no writes: a standby, or one that has just crashed."""
     row = conn.execute("SELECT pg_is_in_recovery()").fetchone()
-    if row is not None and row[0]:
+    return row is not None and bool(row[0])
+
+
+def check_writable(conn: psycopg.Connection[Any]) -> None:
+    """Raise ServerError where the server is in recovery."""
+    if is_in_recovery(conn):
         raise ServerError(
             "the server is in recovery and takes no writes; load its primary, or what is there with isolation='none'"
         )

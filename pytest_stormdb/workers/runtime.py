@@ -10,6 +10,7 @@ from ..database import async_statement, copying, pipelining, statement  # noqa: 
 from ..database.cancelling import NamedSessions
 from ..database.connect import with_parameters
 from ..database.connection import OWN_SESSION, NoConnection, SessionCare, WorkerConnection
+from ..database.cursor_cost import STATEMENTS
 from ..errors import StormDBError, WorkloadError
 from ..load.alternation import Alternation
 from ..load.pacing import spin_ns
@@ -182,8 +183,11 @@ class WorkerRuntime:
             self._send(WorkerDone(self.worker.id, elapsed_ns, self.connection.own_work()))
 
     async def cursor_cost_ns(self) -> float:
-        """What psycopg's cursors took in each iteration; of the first worker only, the others do the same."""
-        if self.worker.id or not self.flush.calls or self.lifecycle.state is not State.DONE:
+        """What psycopg's cursors took in each iteration; of the first worker only, the others do the same.
+
+        Of fewer iterations than the statements that it takes to find out, nothing is said.
+        """
+        if self.worker.id or self.flush.calls < STATEMENTS or self.lifecycle.state is not State.DONE:
             return 0.0
         return await self.connection.cursor_cost_ns(self.worker.iteration + 1)
 
