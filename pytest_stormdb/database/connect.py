@@ -100,6 +100,7 @@ def conninfo_to_dict(dsn: str) -> Mapping[str, Any]:
     return MappingProxyType(psycopg.conninfo.conninfo_to_dict(dsn))
 
 
+@functools.lru_cache(maxsize=64)
 def with_parameters(dsn: str, **parameters: Any) -> Dsn:
     """The connection string with parameters added or replaced."""
     return Dsn(make_conninfo(dsn, **parameters))

@@ -19,6 +19,7 @@ checked before anything runs. What no kind of ``load/values.py`` reads gets a ``
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterable
 from typing import Any
@@ -327,11 +328,13 @@ OPTIONS: tuple[Option, ...] = (
 )
 
 
+@functools.cache
 def said_in(source: Said) -> tuple[Option, ...]:
     """The options that a source may say, in the order of the table."""
     return tuple(option for option in OPTIONS if source in option.said)
 
 
+@functools.cache
 def options_of_plan() -> tuple[Option, ...]:
     """The options that are fields of a load plan."""
     return tuple(option for option in OPTIONS if option.scope == "plan")
