@@ -153,6 +153,60 @@ def test_both_arms_draw_the_same(suite: Suite) -> None:
     suite.run("-W", "ignore").assert_outcomes(passed=1)
 
 
+@pytest.mark.slow
+def test_costs_are_compared(suite: Suite) -> None:
+    """Twice the rows are twice the rows in every epoch, whatever the machine does; the same query is no change."""
+    suite.write("""
+        import pytest
+
+        @pytest.fixture(scope="module")
+        def item(stormdb_connection):
+            stormdb_connection.execute("CREATE TABLE item AS SELECT i FROM generate_series(1, 20000) i")
+            stormdb_connection.execute("CREATE UNIQUE INDEX ON item (i)")
+            stormdb_connection.execute("VACUUM ANALYZE item")
+
+        def look(worker, rows):
+            key = worker.rng.randint(1, 19000)
+            query = "SELECT i FROM item WHERE i BETWEEN %s AND %s"
+            assert len(worker.conn.execute(query, [key, key + rows - 1]).fetchall()) == rows
+
+        def one(worker):
+            look(worker, 10)
+
+        def two(worker):
+            look(worker, 20)
+
+        def test_rows(stormdb, item):
+            comparison = stormdb.compare(one, two, metric="server.rows_per_op", workers=2, budget="10s")
+            assert comparison.verdict == "slower"
+            assert comparison.ratio() == pytest.approx(2, rel=0.05)
+            assert comparison.epochs == 3
+            comparison.check()
+
+        def test_the_same(stormdb, item):
+            comparison = stormdb.compare(one, one, metric="server.blocks_per_op", workers=2, budget="10s")
+            assert comparison.verdict == "not slower"
+            assert comparison.ratio() == pytest.approx(1, rel=0.02)
+            low, high = comparison.interval()
+            assert 0.98 < low <= comparison.ratio() <= high < 1.02
+
+        def test_beside_a_latency(stormdb, item):
+            comparison = stormdb.compare(one, two, metric="p50", workers=2, budget="4s")
+            assert comparison.ratio("server.rows_per_op") == pytest.approx(2, rel=0.05)
+            assert comparison.interval("server.rows_per_op") == (0, float("inf"))
+    """)
+    result = suite.run("--stormdb-json=runs.json", "--stormdb-html=page.html")
+    result.assert_outcomes(failed=1, passed=2)
+    sentence = "two costs * % more rows per operation than one: 2? against 1? (slower than +10 % in each of 3 epochs)"
+    result.stdout.fnmatch_lines([f"E * AssertionError: {sentence}"])
+    result.stdout.fnmatch_lines(["  one, server, per operation: * blocks (*), 1? rows, *", "  two, * 2? rows, *"])
+    rows = comparisons(suite)[0]
+    assert [effect["ratio"] for effect in rows["effects"]] == pytest.approx([2, 2, 2], rel=0.05)
+    assert rows["costs"]["server.rows_per_op"]["ratio"] == rows["ratio"]
+    one, two = (activity["database"] for activity in rows["server_activity"])
+    assert one["commits"] > 0 < two["commits"]
+
+
 def test_failing_arms_are_not_compared(suite: Suite) -> None:
     """An arm whose iterations fail ends the comparison at once, with the failure and its traceback."""
     suite.write("""
