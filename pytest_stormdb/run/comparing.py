@@ -25,8 +25,8 @@ _EPOCHS = 10
 _EARLY_NS = 6_000_000_000
 """The longest of the first three epochs: what is clear is then known within half a minute, whatever the budget. By
 simulation that spares a quarter of the time, and finds as much."""
-_TRIAL_NS = 1_000_000_000
-_LONGEST_NS = 5_000_000_000
+_TRIAL_NS = 500_000_000
+_COUNTED_NS = (1_000_000_000, 5_000_000_000)
 _AROUND_NS = 1_500_000_000
 """What it takes to start workers and to wait until they are gone."""
 
@@ -95,7 +95,8 @@ def _rounds(alone: Alone, claim: Claim, budget_s: float) -> list[Runs]:
     if not is_cost(claim.metric):
         return [alone(_TRIAL_NS, 0)]
     share_ns = round(budget_s * 1e9 / (2 * FEWEST_EPOCHS)) - _AROUND_NS
-    duration_ns = min(_LONGEST_NS, max(_TRIAL_NS, share_ns))
+    shortest_ns, longest_ns = _COUNTED_NS
+    duration_ns = min(longest_ns, max(shortest_ns, share_ns))
     rounds: list[Runs] = []
     while len(rounds) < FEWEST_EPOCHS and not (rounds and _is_over(epoch_alone(rounds[-1]))):
         rounds.append(alone(duration_ns, len(rounds)))

@@ -77,7 +77,7 @@ def test_a_changed_comment_is_not_slower(repository: Suite) -> None:
     result = repository.run("--stormdb-against=git:HEAD~1", "--stormdb-margin=50%")
     result.assert_outcomes(passed=1, warnings=result.parseoutcomes().get("warnings", 0))
     result.stdout.fnmatch_lines(
-        ["test_it.py::test_orders  (comparison, 2 workers each, * s)", "  HEAD~1 *", "  here *"]
+        ["* test_it.py::test_orders, comparison", "  2 workers each, * s", "  HEAD~1 *", "  here *"]
     )
 
 
