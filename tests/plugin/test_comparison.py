@@ -154,6 +154,28 @@ def test_both_arms_draw_the_same(suite: Suite) -> None:
 
 
 @pytest.mark.slow
+def test_arms_of_an_open_loop_are_compared(suite: Suite) -> None:
+    """At a rate, each arm gets as many arrivals in its blocks, and response counts from the intended start."""
+    suite.write(
+        ARMS
+        + """
+    def test_it(stormdb):
+        comparison = stormdb.compare(quick, slow, metric="p50", workers=6, rate="100/s", budget="20s")
+        assert comparison.verdict == "slower"
+        assert 1.5 < comparison.ratio() < 20
+    """
+    )
+    result = suite.run("--stormdb-json=runs.json")
+    result.assert_outcomes(passed=1)
+    (found,) = comparisons(suite)
+    assert found["plan"]["rate_per_s"] == 100
+    for arm in found["operations"]:
+        assert arm["throughput_per_s"] == pytest.approx(100, rel=0.3)
+        assert arm["lag"]["mean_s"] > 0
+        assert arm["response"]["p50_s"] >= arm["service"]["p50_s"]
+
+
+@pytest.mark.slow
 def test_costs_are_compared(suite: Suite) -> None:
     """Twice the rows are twice the rows in every epoch, whatever the machine does; the same query is no change."""
     suite.write("""
