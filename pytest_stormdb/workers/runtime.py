@@ -181,10 +181,10 @@ class WorkerRuntime:
             elapsed_ns = self._clock.now_ns() - start_ns
             self._send(WorkerDone(self.worker.id, elapsed_ns, self.connection.own_work()))
 
-    async def cursor_cost_ns(self) -> float:
+    async def cursor_cost_ns(self) -> float | None:
         """What psycopg's cursors took in each iteration; of the first worker only, the others do the same."""
         if self.worker.id or not self.flush.calls or self.lifecycle.state is not State.DONE:
-            return 0.0
+            return None
         return await self.connection.cursor_cost_ns(self.worker.iteration + 1)
 
     async def tear_down(self) -> None:
