@@ -472,3 +472,13 @@ def test_what_the_server_did_is_known(suite: Suite) -> None:
     assert activity["rows_per_op"] > 1
     assert activity["wal_bytes_per_op"] > 100
     assert activity["samples"] > 10
+    assert not any("hidden" in note or "counters" in note for note in activity["notes"])
+
+
+def test_counters_after_a_warm_up_are_said_to_be_late(suite: Suite) -> None:
+    """pgbench's sessions hand in their counters when they like: after a warm-up, a note says what that is worth."""
+    (suite.path / "it.pgbench.sql").write_text("SELECT 1;\n")
+    options = ("--stormdb-duration=500ms", "--stormdb-warmup=300ms", "--stormdb-json=runs.json")
+    suite.run(*options).assert_outcomes(passed=1)
+    (run,) = suite.runs()
+    assert any("up to a second of the warm-up is in them" in note for note in run["server_activity"]["notes"])

@@ -172,7 +172,7 @@ def test_a_workload_with_its_own_connections_gets_counters_and_a_line(suite: Sui
     found, result = run(suite, source)
     activity = found["server_activity"]
     assert activity["notes"] == [
-        "waits: of no iteration, for nobody knows whose sessions they are (connect=False, or a pooler in between)"
+        "waits: of no iteration, for nobody knows whose sessions they are (pgbench's, a pooler's, or connect=False)"
     ]
     assert activity["iterations_sampled"] == 0
     assert sum(second.get("Timeout", 0) for second in activity["wait_timeline"]) > 10
@@ -321,7 +321,7 @@ def test_behind_a_pooler_less_is_seen_and_said(suite: Suite, server: EmbeddedSer
     activity = found["server_activity"]
     assert activity["iterations_sampled"] == 0
     unclaimed = (
-        "waits: of no iteration, for nobody knows whose sessions they are (connect=False, or a pooler in between)"
+        "waits: of no iteration, for nobody knows whose sessions they are (pgbench's, a pooler's, or connect=False)"
     )
     assert unclaimed in activity["notes"]
     if mode == "session":
