@@ -141,7 +141,7 @@ def comparison_document(record: ComparisonRecord) -> dict[str, Any]:
 def _cost(found: Comparison | CostComparison) -> dict[str, float | None]:
     """What both arms cost per operation, alone; null where that is not known."""
     assert isinstance(found, CostComparison)
-    first, second = found.means or (None, None)
+    first, second = found.typical or (None, None)
     return {"first": first, "second": second, "ratio": found.ratio}
 
 

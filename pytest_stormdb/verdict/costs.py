@@ -54,16 +54,17 @@ class CostComparison:
 
     @property
     def ratio(self) -> float:
-        """That of all epochs together; nan without one."""
-        return ratio_of(*self.means) if self.means else math.nan
+        """That of the middle epoch; nan without one."""
+        return ratio_of(*self.typical) if self.typical else math.nan
 
     @property
-    def means(self) -> tuple[float, float] | None:
-        """The mean cost of either arm; None without an epoch."""
-        if not self.costs:
-            return None
-        first, second = (math.fsum(each[arm] for each in self.costs) / len(self.costs) for arm in (0, 1))
-        return first, second
+    def typical(self) -> tuple[float, float] | None:
+        """The cost of either arm in the epoch whose ratio is the middle one; None without an epoch.
+
+        A vacuum between two arms changes what both cost from then on: in one epoch, that looks like a difference.
+        """
+        ordered = sorted(self.costs, key=lambda each: ratio_of(*each))
+        return ordered[len(ordered) // 2] if ordered else None
 
     @property
     def interval(self) -> tuple[float, float]:
@@ -112,16 +113,16 @@ def ratio_of(first: float, second: float) -> float:
 
 def cost_sentence(comparison: CostComparison, old: str, new: str) -> str:
     """``new costs 50 % more blocks per operation than old: 6 against 4 (slower than +10 % in each of 3 epochs)``."""
-    claim, means = comparison.claim, comparison.means
+    claim, typical = comparison.claim, comparison.typical
     what = claim.metric.removeprefix("server.").removesuffix("_per_op").replace("_", " ").replace("wal", "WAL")
-    if means is None:
+    if typical is None:
         return f"{new} and {old} were not compared at {claim.metric}: {comparison.missing or 'no epoch was finished'}"
     against = f"+{claim.margin * 100:.3g} %" if claim.min_improvement is None else f"{claim.min_improvement:g} x"
     tail = f"{comparison.verdict} than {against} in each of {len(comparison.costs)} epochs"
     if comparison.verdict == "inconclusive":
         tail = f"inconclusive against {against}: {comparison.reason}"
     change = f"{_change(comparison.ratio)} {what} per operation than {old}"
-    return f"{new} costs {change}: {means[1]:.4g} against {means[0]:.4g} ({tail})"
+    return f"{new} costs {change}: {typical[1]:.4g} against {typical[0]:.4g} ({tail})"
 
 
 def _change(ratio: float) -> str:

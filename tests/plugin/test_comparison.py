@@ -184,7 +184,8 @@ def test_costs_are_compared(suite: Suite) -> None:
 
         @pytest.fixture(scope="module")
         def item(stormdb_connection):
-            stormdb_connection.execute("CREATE TABLE item AS SELECT i FROM generate_series(1, 20000) i")
+            stormdb_connection.execute("CREATE TABLE item (i int) WITH (autovacuum_enabled = off)")
+            stormdb_connection.execute("INSERT INTO item SELECT generate_series(1, 20000)")
             stormdb_connection.execute("CREATE UNIQUE INDEX ON item (i)")
             stormdb_connection.execute("VACUUM ANALYZE item")
 
