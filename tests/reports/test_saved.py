@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pytest_stormdb.cli import DIFFERENT, FINE, WRONG, main
 from pytest_stormdb.record import SessionRecord
 from pytest_stormdb.reports.document import document
 from pytest_stormdb.reports.saved import differences, figure, fingerprint, history, save
@@ -136,3 +137,12 @@ def test_costs_are_judged_against_stored_ones(now: dict[str, Any], line: str, is
     assert costs_more(costing(4.0), now, 0.1) is is_more
     assert line in [" ".join(each.split()) for each in trend(now, [costing(9.0), costing(4.0)], "main", 0.1)]
     assert not costs_more(made(), now, 0.1)
+
+
+@pytest.mark.parametrize(("options", "status"), [((), DIFFERENT), (("--margin=60%",), FINE), (("--margin=x",), WRONG)])
+def test_the_command_ends_with_what_costs_say(tmp_path: Path, options: tuple[str, ...], status: int) -> None:
+    """Half as much again is different at 10 %, fine at 60 %; a margin that is none is told."""
+    files = [tmp_path / "a.json", tmp_path / "b.json"]
+    for file, blocks in zip(files, (4.0, 6.0), strict=True):
+        file.write_text(json.dumps(costing(blocks)))
+    assert main(["compare", *map(str, files), *options]) == status
