@@ -26,14 +26,15 @@ from .packages.scaffold import scaffold
 from .packages.static_analysis import operations, parameter_model, parse
 from .reports import markdown, page
 from .reports.stored import load_document
-from .units import printable
+from .units import parse_ratio, printable
 
 FINE, DIFFERENT, WRONG = 0, 1, 2
 _NARROWEST = 20
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command: 0 if all is well, 1 if a workload is not as it was sealed, 2 if it cannot be told."""
+    """Runs the command: 0 if all is well, 1 if a workload is not as it was sealed, or costs more than before, 2 if it
+    cannot be told."""
     arguments = _parser().parse_args(argv)
     try:
         result = _COMMANDS[arguments.command](arguments)
@@ -55,6 +56,9 @@ def _parser() -> argparse.ArgumentParser:
     compare = commands.add_parser("compare", help="lay two documents of --stormdb-json beside each other")
     compare.add_argument("first", metavar="A.json", type=Path)
     compare.add_argument("second", metavar="B.json", type=Path)
+    compare.add_argument(
+        "--margin", metavar="RATIO", default="10%", help="by how much an operation may cost the server more (10%%)"
+    )
     new = commands.add_parser("new", help="write a packaged workload that runs as it is")
     new.add_argument("name", metavar="NAME")
     for command, summary in {
@@ -257,12 +261,13 @@ def _give_up_stdout() -> None:
 
 
 def _compare(arguments: argparse.Namespace) -> int:
-    from .reports.stored import load_document
-    from .reports.trend import compared
+    from .reports.trend import compared, costs_more
 
-    for line in compared(load_document(arguments.first), load_document(arguments.second)):
+    margin = parse_ratio(arguments.margin, "--margin")
+    first, second = load_document(arguments.first), load_document(arguments.second)
+    for line in compared(first, second, margin):
         _say(line)
-    return FINE
+    return DIFFERENT if costs_more(first, second, margin) else FINE
 
 
 _COMMANDS = {

@@ -18,6 +18,8 @@ from .measurement.stats import OperationStatistics, RunStatistics
 from .measurement.tally import Tally
 from .units import titled
 from .verdict.comparison import Claim, Comparison, MeasuredPair, compared, sentence
+from .verdict.costs import CostComparison, Observed, cost_sentence, costs_compared
+from .verdict.server_figures import is_cost
 from .verdict.threshold import Verdict
 from .verdict.validity import Validity
 
@@ -88,6 +90,8 @@ class RunRecord:
 class ComparisonRecord:
     """One comparison of two arms. ``epochs`` hold the pairs of blocks; ``block_s`` is the length of each block.
 
+    ``observed`` is what the server did for each arm alone, and ``alone`` their figures then: once before blocks take
+    turns, or in every epoch where costs are compared, which takes no blocks.
     ``trouble`` is the load generator's, ``broken`` says why there is nothing to compare.
     """
 
@@ -96,6 +100,8 @@ class ComparisonRecord:
     claim: Claim
     arms: tuple[str, str]
     epochs: tuple[tuple[MeasuredPair, ...], ...]
+    observed: tuple[Observed, ...] = ()
+    alone: tuple[OperationStatistics, ...] = ()
     seed: int
     block_s: float
     elapsed_s: float
@@ -107,12 +113,17 @@ class ComparisonRecord:
     xfailed: str | None = None
     exit_reason: str | None = None
 
-    def at(self, metric: str) -> Comparison:
-        """What the pairs say at a metric, the claim's or another one."""
-        return compared(replace(self.claim, metric=metric), self.epochs, self.trouble)
+    def at(self, metric: str) -> Comparison | CostComparison:
+        """What the pairs say at a metric, the claim's or another one; of a cost, what was counted."""
+        claim = replace(self.claim, metric=metric)
+        if is_cost(metric):
+            return costs_compared(claim, self.observed)
+        return compared(claim, self.epochs, self.trouble)
 
     def figures(self, arm: int) -> OperationStatistics:
-        """Those of all blocks of an arm, 0 or 1, together."""
+        """Those of all blocks of an arm, 0 or 1, together; where there are none, those of the arm alone."""
+        if is_cost(self.claim.metric) and self.alone:
+            return self.alone[arm]
         whole, elapsed_s, is_open = Tally(), 0.0, self.plan.is_open
         for pair in (pair for epoch in self.epochs for pair in epoch):
             block = (pair.first, pair.second)[arm]
@@ -121,14 +132,17 @@ class ComparisonRecord:
         return OperationStatistics(whole, elapsed_s, is_open)
 
     @property
-    def comparison(self) -> Comparison:
+    def comparison(self) -> Comparison | CostComparison:
         """What the pairs say at the claim's metric."""
         return self.at(self.claim.metric)
 
     @property
     def sentence(self) -> str:
         """Verdict, figures and certainty in one line; or why there is none."""
-        return self.broken[0] if self.broken else sentence(self.comparison, *self.arms)
+        if self.broken:
+            return self.broken[0]
+        found = self.comparison
+        return sentence(found, *self.arms) if isinstance(found, Comparison) else cost_sentence(found, *self.arms)
 
 
 @dataclass(frozen=True, slots=True)

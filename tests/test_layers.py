@@ -33,7 +33,7 @@ ROOMS = {
         "names dependencies metadata leftovers checksums signatures discovery admission importer static_analysis"
         " scaffold"
     ),
-    "verdict": "validity server_figures threshold judgement interim betting comparison history",
+    "verdict": "validity server_figures threshold judgement interim betting comparison costs history",
     "record": "",
     "workload": "binding outcome script pgbench contract resources",
     "engine": "program command log process threads report driving errands",
@@ -49,8 +49,8 @@ ROOMS = {
         " run_page comparison_page page markdown live"
     ),
     "run": (
-        "progress figures conclusion preconditions smoke slowest watches alternating rivalry comparing result compared"
-        " pipeline"
+        "progress figures conclusion preconditions smoke slowest watches pipeline alternating rivalry comparing result"
+        " compared"
     ),
     "cli": "",
     "plugin": (

@@ -21,6 +21,11 @@ WITH_SET_UP = (
     "counters: the set-up of the workers' sessions is among them; too short or too busy a run to tell it apart"
 )
 
+NOT_HANDED_IN = (
+    "counters: pgbench's sessions hand them in once a second; up to a second of the warm-up is in them, or one of the"
+    " run is missing"
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Event:
@@ -178,7 +183,9 @@ def _waits(seen: Observation, spans: Mapping[int, Sequence[Span]], slow_from_s: 
 def _unclaimed(samples: Sequence[WaitSample]) -> list[str]:
     if not samples or any(sample.worker >= 0 for sample in samples):
         return []
-    return ["waits: of no iteration, for nobody knows whose sessions they are (connect=False, or a pooler in between)"]
+    return [
+        "waits: of no iteration, for nobody knows whose sessions they are (pgbench's, a pooler's, or connect=False)"
+    ]
 
 
 def _backends(begun: Mapping[int, BackendWork], ended: Sequence[BackendWork | None]) -> tuple[int, int] | None:

@@ -102,8 +102,8 @@ class NoConnection:
     def own_work(self) -> BackendWork | None:
         return None
 
-    async def cursor_cost_ns(self, iterations: int) -> float:
-        return 0.0
+    async def cursor_cost_ns(self, iterations: int) -> float | None:
+        return None
 
     async def close(self) -> None:
         """There is nothing to close."""
@@ -167,13 +167,15 @@ class WorkerConnection(NoConnection):
         """What the backend did in all, where the server counts that. For after the last iteration."""
         return own_work(self.pgconn) if self.is_clean() else None
 
-    async def cursor_cost_ns(self, iterations: int) -> float:
-        """The CPU time of each iteration, in ns, that ``worker.prepare`` would have spared. For after the last one."""
+    async def cursor_cost_ns(self, iterations: int) -> float | None:
+        """The CPU time of each iteration, in ns, that ``worker.prepare`` would have spared. For after the last one.
+
+        It takes one transaction; None where it was not looked for."""
         if not self.is_clean():
-            return 0.0
+            return None
         with contextlib.suppress(psycopg.Error):
             return await cursor_cost_ns(self._conn, iterations)
-        return 0.0
+        return None
 
     async def open(self, timeout_s: int = CONNECT_TIMEOUT_S) -> None:
         """Connect. Raises ServerError."""

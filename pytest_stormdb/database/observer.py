@@ -18,7 +18,7 @@ import psycopg
 from ..errors import ServerError
 from ..measurement.counters import Counters
 from ..realtime import monotonic, perf_counter_ns
-from .activity import WITH_SET_UP, Event, Observation
+from .activity import NOT_HANDED_IN, WITH_SET_UP, Event, Observation
 from .connect import connect, connect_as, conninfo_to_dict
 from .costs import FLUSHES_FROM, BackendWork, flush_counters, work_of
 from .counters import read_counters, read_position
@@ -61,14 +61,24 @@ class Observer:
     """
 
     def __init__(
-        self, dsn: str, workload_dsn: str, name: str, *, pids: Mapping[int, int], marks: Marks, has_warmup: bool
+        self,
+        dsn: str,
+        workload_dsn: str,
+        name: str,
+        *,
+        pids: Mapping[int, int],
+        marks: Marks,
+        has_warmup: bool,
+        hands_in: bool = True,
     ) -> None:
+        """``hands_in``: workers have their counters handed in when the measured part begins; pgbench does not."""
         self._dsn = dsn
         self._workload_dsn = workload_dsn
         self._name = name
         self._pids = pids
         self._marks = marks
         self._has_warmup = has_warmup
+        self._hands_in = hands_in
         self._ready = threading.Event()
         self._ended = threading.Event()
         self._seen = Observation(notes=("server activity: nothing was observed",))
@@ -227,6 +237,8 @@ class _Watch:
             return Counters(missing=("counters: too short or too busy a run to tell its work from the warm-up's",))
         if self._is_late and not is_cold:
             self._notes.append("counters: PostgreSQL 14 updates them late; up to a second of the warm-up is in them")
+        if not self._observer._hands_in and not is_cold:
+            self._notes.append(NOT_HANDED_IN)
         return read_counters(self._conn, self._database).since(self._counters)
 
     def _events(self, tables: Sequence[Table]) -> tuple[Event, ...]:

@@ -113,7 +113,7 @@ class WaitSampler:
         """Why there are no samples, or fewer than there could be."""
         if self._blind_looks >= _BLIND and not (self._looks or self.hidden):
             yield "waits: no session of the workers is visible on the server (is there a pooler in between?)"
-        if self.hidden:
+        if self.hidden and not self._looks:  # a session that is about to begin has no state yet, either
             yield "waits: the workers' sessions are hidden: grant this role pg_monitor, and see track_activities"
 
     def _note(self, at_ns: int, pid: int, state: str | None, kind: str | None, event: str | None) -> int:

@@ -23,7 +23,8 @@ class GroupUsage:
     ``gc_total_ns`` the longest garbage collection and all of them. ``wake_lag`` is how late idle workers of an open
     loop came to an arrival, ``pause_ns`` what the ``workers`` of a closed loop spent between their ``calls``, think
     time not included. ``records`` are the log records and warnings of the workload.
-    ``cursor_ns`` is the CPU time of each iteration that psycopg's cursors took beyond a prepared statement's.
+    ``cursor_ns`` is the CPU time of each iteration that psycopg's cursors took beyond a prepared statement's; to find
+    it out took ``own_transactions``.
     ``stalled_ns`` is how long the process's threads stood still although a CPU was free, ``stall_max_ns`` the longest.
     ``tracers`` are those who looked at each line or call. ``held_up``: it had to wait until what it tells was read, as
     a pgbench does whose log nobody takes.
@@ -40,6 +41,7 @@ class GroupUsage:
     preemptions: int = 0
     yields: int = 0
     cursor_ns: float = 0.0
+    own_transactions: int = 0
     gc_max_ns: int = 0
     gc_total_ns: int = 0
     stalled_ns: int = 0

@@ -8,7 +8,7 @@ import pytest
 
 from ..run.alternating import Arm, shortest_ns_of
 from ..run.comparing import compare
-from ..run.rivalry import leading
+from ..run.rivalry import leading, leading_alone
 from ..verdict.comparison import SESSION_ALPHA, Claim
 from .comparison import keep
 from .doubts import doubt
@@ -28,9 +28,10 @@ def compare_item(item: pytest.Function) -> None:
     """
     session = item.config.stash[SESSION]
     home, plan = home_of(item), settings_of(item).plan
-    arm = Arm("here", workload_of(item), home.dsn)
+    arm = Arm("here", workload_of(item), home)
     with as_test_failures():
         session.start_outputs()
+        session.count_set_up()
         rival = session.rival(home.target)
         there = rival.set_up(item.nodeid, item.stash[FOLLOWING])
         if there is None:
@@ -40,6 +41,7 @@ def compare_item(item: pytest.Function) -> None:
             item.nodeid,
             (rival.name, arm.name),
             leading(rival.line, arm, there, plan),
+            leading_alone(rival.line, arm, plan),
             plan,
             claim,
             budget_s=max(_BUDGET_NS, longest_ns(item.config)) / 1e9,

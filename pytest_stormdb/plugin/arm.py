@@ -53,15 +53,15 @@ class OtherArm:
 
     def play(self, arm: Arm) -> None:
         """A test is set up: play its epochs, until it may be torn down."""
-        from ..run.rivalry import follow, receive, send
+        from ..run.rivalry import follow, follow_alone, receive, send
 
         self._played = True
         send(self._line, "ready", str(arm.dsn))
         while True:
             kind, *values = receive(self._line, 24 * 3600.0)
-            if kind != "epoch":
+            if kind not in ("epoch", "alone"):
                 return
-            follow(self._line, arm, *values)
+            (follow if kind == "epoch" else follow_alone)(self._line, arm, *values)
 
 
 def other_arm() -> OtherArm | None:

@@ -16,7 +16,7 @@ from ..errors import PlanError
 from ..load.alternation import Alternation
 from ..record import ComparisonRecord
 from ..reports.junit import comparison_properties
-from ..run.alternating import Arm, Epoch, run_epoch, shortest_ns_of
+from ..run.alternating import Arm, Epoch, Runs, each_alone, run_alone, run_epoch, shortest_ns_of
 from ..run.compared import Compared
 from ..run.comparing import compare
 from ..run.progress import ComparisonWatch
@@ -62,20 +62,26 @@ def compare_in_hand(
             for workload in workloads:
                 run_unmeasured(item, session, workload, plan, home)
         pytest.skip(f"stormdb.compare measured nothing ({session.why_unmeasured}): there is nothing to compare")
-    fixed = tuple(Arm(name, workload, home.dsn) for name, workload in zip(names, workloads, strict=True))
+    fixed = tuple(Arm(name, workload, home) for name, workload in zip(names, workloads, strict=True))
     places = _one_place(fixed) if states is None else _places(home, fixed, states, workload_name(item))
 
     def play(alternation: Alternation) -> Epoch:
-        with places(max(0, alternation.epoch)) as arms:
+        with places(alternation.epoch) as arms:
             return run_epoch(arms, plan, alternation, watch)
+
+    def alone(duration_ns: int, number: int) -> Runs:
+        with places(number) as arms:
+            return each_alone(number, lambda arm: run_alone(arms[arm], plan, duration_ns))
 
     with as_test_failures(), screen_of(item.config) as screen:
         watch = ComparisonWatch(item.nodeid, names, budget_s, screen)
         session.start_outputs()
+        session.count_set_up()
         record = compare(
             item.nodeid,
             names,
             play,
+            alone,
             plan,
             claim,
             budget_s=budget_s,
@@ -137,11 +143,11 @@ def _places(home: Home, arms: Sequence[Arm], states: tuple[State, State], worklo
 
     @contextlib.contextmanager
     def place(epoch: int) -> Iterator[Sequence[Arm]]:
-        made: dict[int, str] = {}
+        made: dict[int, Home] = {}
         with contextlib.ExitStack() as stack:
             for number in (1, 0) if epoch % 2 else (0, 1):
-                made[number] = stack.enter_context(home.beside(own_name(f"{workload}_arm{number}"))).dsn
-                with connect(made[number], name="stormdb set-up") as connection:
+                made[number] = stack.enter_context(home.beside(own_name(f"{workload}_arm{number}")))
+                with connect(made[number].dsn, name="stormdb set-up") as connection:
                     states[number](connection)
             yield [Arm(arm.name, arm.workload, made[number]) for number, arm in enumerate(arms)]
 

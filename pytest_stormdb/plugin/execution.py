@@ -91,10 +91,10 @@ def run_item(item: pytest.Function) -> None:
         run_unmeasured(item, state, workload, settings.plan, home)
         return
     state.start_outputs()
-    if state.other_arm is not None:
-        state.other_arm.play(Arm(item.name, workload, home.dsn))
-        return
     state.count_set_up()
+    if state.other_arm is not None:
+        state.other_arm.play(Arm(item.name, workload, home))
+        return
     records = []
     for each in settings.plans:
         with as_test_failures(), screen_of(item.config) as screen:

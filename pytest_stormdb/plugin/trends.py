@@ -25,7 +25,7 @@ def beside_earlier(config: pytest.Config, record: SessionRecord) -> Iterator[str
     found = document(record)
     name = value_of(config, "compare")
     if name is not NOT_GIVEN:
-        yield from trend(found, list(history(_folder(config, name))), name)
+        yield from trend(found, list(history(_folder(config, name))), name, value_of(config, "margin"))
     name = value_of(config, "save")
     if name is not NOT_GIVEN and record.runs:
         out = save(found, _folder(config, name), _commit(config.rootpath))

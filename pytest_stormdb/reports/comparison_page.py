@@ -10,7 +10,7 @@ from ..units import format_ratio
 from .charts import Chart, chart, percentile_curve, rounded
 from .html import Markup, element, table
 from .run_page import facts, figure, pill
-from .shown import FIGURES, SIDES, figures
+from .shown import FIGURES, SIDES, figures, label, shown
 
 
 def comparison_section(comparison: Mapping[str, Any], identity: str, charts: dict[str, Chart]) -> Markup:
@@ -26,10 +26,21 @@ def comparison_section(comparison: Mapping[str, Any], identity: str, charts: dic
     heading = element("h2", comparison["nodeid"], " ", pill(SIDES.get(verdict, "inconclusive"), verdict))
     plain = {key: value for key, value in comparison.items() if not isinstance(value, dict) and key not in _DRAWN}
     rest = facts("Comparison", plain)
-    return element("section", heading, element("p", sentence(comparison)), both, *drawn, rest, id=identity)
+    told = element("p", sentence(comparison))
+    return element("section", heading, told, both, _costs(comparison), *drawn, rest, id=identity)
 
 
-_DRAWN = ("nodeid", "verdict", "sentence", "operations", "histograms", "effects")
+_DRAWN = ("nodeid", "verdict", "sentence", "operations", "histograms", "effects", "server_activity")
+
+
+def _costs(comparison: Mapping[str, Any]) -> Markup | None:
+    """What an operation cost the server in each arm, where that is known."""
+    rows = []
+    for metric, cost in (comparison.get("costs") or {}).items():
+        if cost["first"] is not None:
+            both = shown(metric, cost["first"]), shown(metric, cost["second"])
+            rows.append([label(metric.removeprefix("server.")), *both, shown("ratio", cost["ratio"])])
+    return table(["server, per operation", *comparison["arms"], "ratio"], rows) if rows else None
 
 
 def sentence(comparison: Mapping[str, Any]) -> str:
@@ -73,7 +84,7 @@ def _effects(comparison: Mapping[str, Any]) -> Chart | None:
     return chart(
         "Effect pair by pair",
         "Each dot is one pair of blocks; the band is the interval of the effect after that many pairs. The verdict"
-        " is spoken when the band has left the margin on one side.",
+        " is spoken when the band has left the margin on one side. Of costs, each dot is an epoch, and all decide.",
         {"name": "pair", "unit": "count", "values": list(range(1, len(effects) + 1))},
         {"name": "ratio", "unit": "ratio"} | _range(comparison, ratios),
         series,

@@ -22,6 +22,9 @@ from ..record import (
     StageResult,
     environment,
 )
+from ..verdict.comparison import Comparison
+from ..verdict.costs import CostComparison
+from ..verdict.server_figures import COST_METRICS
 from ..verdict.threshold import Verdict
 from .effects import effects_of
 from .server_activity import activity_document, explained_document
@@ -118,7 +121,7 @@ def comparison_document(record: ComparisonRecord) -> dict[str, Any]:
         "detectable": comparison.detectable,
         "pairs": len(comparison.pairs),
         "clean_pairs": sum(pair.is_clean for pair in comparison.pairs),
-        "epochs": len(record.epochs),
+        "epochs": len(comparison.epochs),
         "seed": record.seed,
         "block_s": record.block_s,
         "elapsed_s": record.elapsed_s,
@@ -128,7 +131,18 @@ def comparison_document(record: ComparisonRecord) -> dict[str, Any]:
         "operations": [_operation(record.figures(arm)) for arm in (0, 1)],
         "histograms": [record.figures(arm).response.histogram.encode() for arm in (0, 1)],
         "effects": effects_of(comparison),
+        "costs": {metric: _cost(record.at(metric)) for metric in COST_METRICS},
+        "server_activity": [
+            activity_document(each) if each else {} for each in (record.observed or [(None, None)])[-1]
+        ],
     }
+
+
+def _cost(found: Comparison | CostComparison) -> dict[str, float | None]:
+    """What both arms cost per operation, alone; null where that is not known."""
+    assert isinstance(found, CostComparison)
+    first, second = found.typical or (None, None)
+    return {"first": first, "second": second, "ratio": found.ratio}
 
 
 def _layout(record: RunRecord) -> dict[str, Any]:

@@ -133,8 +133,8 @@ def _percent(share: Share | None) -> str:
     return "-" if share is None else f"{100 * share.share:.0f} %"
 
 
-def _costs(activity: ServerActivity) -> Iterator[str]:
-    """One line of what an operation cost, and one of what the database counted in all."""
+def costs_of(activity: ServerActivity) -> str:
+    """What an operation cost, in a few words; empty where nothing is known."""
     blocks, rows, wal, temporary = (activity.per_operation(kind) for kind in COSTS)
     parts = []
     if blocks is not None:
@@ -146,8 +146,13 @@ def _costs(activity: ServerActivity) -> Iterator[str]:
         parts.append(f"{format_bytes(wal)} of WAL")
     if temporary:
         parts.append(f"{format_bytes(temporary)} of temporary files")
-    if parts:
-        yield f"server, per operation: {', '.join(parts)}"
+    return ", ".join(parts)
+
+
+def _costs(activity: ServerActivity) -> Iterator[str]:
+    """One line of what an operation cost, and one of what the database counted in all."""
+    if costs := costs_of(activity):
+        yield f"server, per operation: {costs}"
     counts = activity.growth.groups.get("database")
     if counts is not None:
         kinds = ("commit", "rollback", "deadlock", "temporary file")

@@ -13,7 +13,7 @@ from ..units import counted, format_count, format_duration, format_rate, format_
 from .columns import columns
 from .lines import TONES, Line, Style, Tone
 from .news import news, reasons, thresholds
-from .server_activity import activity_lines, explained_lines
+from .server_activity import activity_lines, costs_of, explained_lines
 from .shown import SIDES, WORST_FIRST, on_one_line
 
 if TYPE_CHECKING:
@@ -183,8 +183,12 @@ def _comparison(record: ComparisonRecord, style: Style) -> Iterator[Line]:
     rows = [(on_one_line(name), *_cells(record.figures(arm))) for arm, name in enumerate(record.arms)]
     yield from style.rows(("arm", *_HEADER), rows, ["plain"] * len(rows))
     yield from style.wrapped(f"{style.sign(outcome)} {record.sentence}", TONES[outcome])
+    for name, activity in zip(record.arms, (record.observed or [(None, None)])[-1], strict=True):
+        if activity is not None and (costs := costs_of(activity)):
+            yield from style.wrapped(f"{on_one_line(name)}, server, per operation: {costs}")
     disturbed = sum(not pair.is_clean for pair in comparison.pairs)
-    told = [f"{len(record.epochs)} epochs", f"blocks of {format_duration(record.block_s)}", f"seed {record.seed}"]
+    told = [f"{len(comparison.epochs)} epochs"]
+    told += [f"blocks of {format_duration(record.block_s)}", f"seed {record.seed}"] if record.block_s else []
     told += [f"{disturbed} pairs disturbed by others"] if disturbed else []
     told += [f"changes of {format_ratio(comparison.detectable)} could be seen"] if comparison.detectable < 1e6 else []
     yield from style.wrapped(", ".join(told))

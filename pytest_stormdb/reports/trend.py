@@ -1,25 +1,30 @@
 """Runs beside stored ones, in lines of text: what changed, and what such a comparison could have seen at all.
 
-On shared machines a stored number is nearly blind: of a change of 20 %, ten earlier runs show one in eight. So these
-lines say something, and judge nothing; ``stormdb.compare`` and ``--stormdb-against`` do.
+On shared machines a stored latency is nearly blind: of a change of 20 %, ten earlier runs show one in eight. So lines
+on it say something, and judge nothing; ``stormdb.compare`` and ``--stormdb-against`` do. What an operation costs the
+server repeats to about 1 %, so that a margin judges it.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from ..units import format_duration, format_rate, format_ratio
+from ..verdict.costs import ratio_of
 from ..verdict.history import ENOUGH, predict
+from ..verdict.server_figures import COST_METRICS
 from .saved import COSTS, METRICS, differences, figure, fingerprint
 from .shown import title_of
 
 Document = Mapping[str, Any]
 
 
-def trend(now: Document, earlier: Sequence[Document], name: str) -> Iterator[str]:
-    """Each run of a session against those of its name before: outside of what they predict, or within."""
+def trend(now: Document, earlier: Sequence[Document], name: str, margin: float) -> Iterator[str]:
+    """Each run of a session against those of its name before: outside of what they predict, or within; its costs
+    against the last one's."""
     for run in now["runs"]:
         own = fingerprint(now, run)
         before = [(document, old) for document in earlier for old in _same(document, run)]
@@ -33,6 +38,44 @@ def trend(now: Document, earlier: Sequence[Document], name: str) -> Iterator[str
             line = _predicted(metric, figure(run, metric), [figure(old, metric) for old in alike])
             if line:
                 yield f"  {line}"
+        if alike:
+            yield from (change.line for change in cost_changes(alike[-1], run, margin))
+
+
+@dataclass(frozen=True, slots=True)
+class CostChange:
+    """What an operation costs the server, then and now."""
+
+    metric: str
+    before: float
+    after: float
+    margin: float
+
+    @property
+    def is_more(self) -> bool:
+        """Whether it is more by more than the margin."""
+        return ratio_of(self.before, self.after) > 1 + self.margin
+
+    @property
+    def line(self) -> str:
+        """Both, the change, and the verdict on it."""
+        ratio = ratio_of(self.before, self.after)
+        change = f"{(ratio - 1) * 100:+.1f} %" if math.isfinite(ratio) else "from nothing"
+        verdict = f"{'more' if self.is_more else 'not more'} than +{self.margin * 100:.3g} %"
+        figures = f"{_shown(self.metric, self.before):>12}{_shown(self.metric, self.after):>12}{change:>14}"
+        return f"  {self.metric:<24}{figures}  {verdict}"
+
+
+def cost_changes(old: Mapping[str, Any], new: Mapping[str, Any], margin: float) -> list[CostChange]:
+    """Of those costs that are known of both runs, and are not nothing in both."""
+    found = [(metric, figure(old, metric), figure(new, metric)) for metric in COST_METRICS]
+    return [CostChange(m, a, b, margin) for m, a, b in found if a is not None and b is not None and (a or b)]
+
+
+def costs_more(first: Document, second: Document, margin: float) -> bool:
+    """Whether an operation of any run of the second costs more than in the first, by more than the margin."""
+    both = [(same[-1], run) for run in second["runs"] if (same := _same(first, run))]
+    return any(change.is_more for old, run in both for change in cost_changes(old, run, margin))
 
 
 def _same(document: Document, run: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -51,8 +94,9 @@ def _predicted(metric: str, value: float | None, earlier: Sequence[float | None]
     return f"{metric} {_shown(metric, value)}: {place} {bounds}; an increase of {seen} could be seen{few}"
 
 
-def compared(first: Document, second: Document) -> Iterator[str]:
-    """Two stored sessions, run by run, with what was not the same; one run each shows no more than a ratio."""
+def compared(first: Document, second: Document, margin: float) -> Iterator[str]:
+    """Two stored sessions, run by run, with what was not the same; of latencies one run each shows no more than a
+    ratio, and costs are judged by the margin."""
     for run in second["runs"]:
         matching = _same(first, run)
         if not matching:
@@ -61,11 +105,12 @@ def compared(first: Document, second: Document) -> Iterator[str]:
         old = matching[-1]
         changed = differences(fingerprint(first, old), fingerprint(second, run))
         yield f"{title_of(run)}" + (f"  (unlike: {'; '.join(changed)})" if changed else "")
-        for metric in (*METRICS, *COSTS):
+        for metric in METRICS:
             before, after = figure(old, metric), figure(run, metric)
             if before and after:
                 change = f"{(after / before - 1) * 100:+.1f} %"
-                yield f"  {metric:<24}{_shown(metric, before):>12}{_shown(metric, after):>12}{change:>12}"
+                yield f"  {metric:<24}{_shown(metric, before):>12}{_shown(metric, after):>12}{change:>14}"
+        yield from (change.line for change in cost_changes(old, run, margin))
     for old in first["runs"]:
         if not _same(second, old):
             yield f"{title_of(old)}: only in the first"

@@ -1,14 +1,19 @@
-"""One epoch of a comparison: both arms' workers, launched anew, take turns in blocks until all pairs are measured."""
+"""One epoch of a comparison: both arms' workers, launched anew, take turns in blocks until all pairs are measured.
+
+Before, or where costs are compared instead, each arm runs alone, so that the server's counters are its own.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
 import secrets
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from ..database.connect import with_parameters
+from ..database.isolation import Home
 from ..database.processes import ServerProcesses
 from ..engine.command import shortest_block_ns
 from ..load.alternation import Alternation, block_ns_for
@@ -16,6 +21,8 @@ from ..load.plan import LoadPlan
 from ..measurement.noise import Noise, NoiseWatch
 from ..measurement.recorder import Look, Progress, Snapshot
 from ..measurement.stats import OperationStatistics, RunStatistics, quantile_of, statistics_of
+from ..measurement.tally import Tally
+from ..record import RunRecord
 from ..verdict.comparison import MeasuredPair
 from ..verdict.validity import assess_generator
 from ..workers.collected import Collected
@@ -25,9 +32,10 @@ from ..workers.supervisor import Steering, Supervisor
 from ..workers.together import LaunchersTogether
 from ..workload.contract import Workload
 from .conclusion import explanation, interruption
+from .pipeline import run
 
-_PILOT_PAIRS = 2
-_PILOT_NS = 250_000_000
+_WARMUP_NS = 250_000_000
+_NOTHING = OperationStatistics(Tally(), 0.0, False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +44,12 @@ class Arm:
 
     name: str
     workload: Workload
-    dsn: str
+    home: Home
+
+    @property
+    def dsn(self) -> str:
+        """Leads its clients there."""
+        return self.home.dsn
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,13 +70,60 @@ class Epoch:
 Play = Callable[[Alternation], Epoch]
 """Plays one epoch of both arms, wherever they are."""
 
+Runs = tuple[RunRecord | None, RunRecord | None]
+"""What each arm did alone; None of one that was not run any more."""
 
-def block_ns_of(play: Play, metric: str, seed: int, shortest_ns: int = 0) -> tuple[int, Epoch]:
-    """How long the blocks have to be for this metric, from a trial of both arms, which comes back too."""
-    trial = play(Alternation(max(_PILOT_NS, shortest_ns), _PILOT_PAIRS, seed, epoch=-1))
+Alone = Callable[[int, int], Runs]
+"""Runs each arm for so many nanoseconds, in the epoch of this number, while the other one rests."""
+
+
+def run_alone(arm: Arm, plan: LoadPlan, duration_ns: int) -> RunRecord:
+    """Run one arm while the other one rests. Raises ServerError.
+
+    pgbench's clients do not hand in their counters where a warm-up ends, so that theirs has none.
+    """
+    warmup_ns = _WARMUP_NS if arm.workload.pgbench is None else 0
+    load = dataclasses.replace(plan, duration_ns=duration_ns, iterations=None, warmup_ns=warmup_ns, stages=())
+    return run(arm.workload, load, arm.home, embedded=False)
+
+
+def each_alone(number: int, run_one: Callable[[int], RunRecord]) -> Runs:
+    """Each arm alone, from epoch to epoch in the other order, until one of them ends it all."""
+    made: dict[int, RunRecord] = {}
+    for arm in (1, 0) if number % 2 else (0, 1):
+        made[arm] = run_one(arm)
+        if made[arm].outcome == "error" or is_interrupted(made[arm]):
+            break
+    return made.get(0), made.get(1)
+
+
+def is_interrupted(record: RunRecord) -> bool:
+    """Whether a signal, or the workload, ended it."""
+    return any((record.stopped_by, record.skipped, record.xfailed, record.exit_reason))
+
+
+def epoch_alone(records: Runs) -> Epoch:
+    """What arms that ran alone left, as an epoch without a pair."""
+    found = [record for record in records if record is not None]
+    broken = [record.reasons for record in found if record.outcome == "error" and record.stopped_by is None]
+    first, second = (_NOTHING if record is None else record.statistics.total for record in records)
+    return Epoch(
+        pairs=(),
+        totals=(first, second),
+        broken=tuple(dict.fromkeys(itertools.chain(*broken))),
+        explanation=next((record.explanation for record in found if record.explanation), ""),
+        signal=next((record.stopped_by for record in found if record.stopped_by), None),
+        skipped=next((record.skipped for record in found if record.skipped), None),
+        xfailed=next((record.xfailed for record in found if record.xfailed), None),
+        exit_reason=next((record.exit_reason for record in found if record.exit_reason), None),
+    )
+
+
+def block_ns_of(trial: Epoch, metric: str, shortest_ns: int = 0) -> int:
+    """How long the blocks have to be for this metric, from what the arms did alone."""
     total = min(trial.totals, key=lambda figures: figures.count)
     slowest_s = max((figures.response.percentile(99) for figures in trial.totals if figures.count), default=0.0)
-    return max(shortest_ns, block_ns_for(total.throughput_per_s, slowest_s, quantile_of(metric))), trial
+    return max(shortest_ns, block_ns_for(total.throughput_per_s, slowest_s, quantile_of(metric)))
 
 
 def shortest_ns_of(arms: Sequence[Arm], plan: LoadPlan) -> int:

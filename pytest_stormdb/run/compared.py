@@ -22,17 +22,21 @@ class Compared:
         """``slower``, ``not slower`` or ``inconclusive``; with ``min_improvement``, ``faster`` or ``not faster``.
 
         Each of the first two is wrong with a probability of at most ``alpha``, the comparison's part of the session's.
+        Of a cost, both are what the server counted in each of three epochs; noise has no part in that.
         """
         return self._record.comparison.verdict
 
     def ratio(self, metric: str | None = None) -> float:
         """The ratio of second to first arm at a metric, by default the one that is compared. Raises ValueError where
-        no operation has such a metric."""
+        no operation has such a metric.
+
+        Costs, such as ``server.blocks_per_op``, are of each arm alone; nan where the server does not say."""
         ratio = self._record.at(metric or self._record.claim.metric).ratio
         return 1 / ratio if self._is_rate(metric) else ratio
 
     def interval(self, metric: str | None = None) -> tuple[float, float]:
-        """Bounds of the ratio, which hold with probability 1 - ``alpha``; ``(0, inf)`` of too few pairs."""
+        """Bounds of the ratio, which hold with probability 1 - ``alpha``; ``(0, inf)`` of too few pairs. Of a cost, the
+        least and the greatest of three epochs, where it is what is compared."""
         low, high = self._record.at(metric or self._record.claim.metric).interval
         return (1 / high, 1 / low if low else float("inf")) if self._is_rate(metric) else (low, high)
 
@@ -57,7 +61,7 @@ class Compared:
     @property
     def epochs(self) -> int:
         """How often both arms were started anew."""
-        return len(self._record.epochs)
+        return len(self._record.comparison.epochs)
 
     @property
     def record(self) -> dict[str, Any]:

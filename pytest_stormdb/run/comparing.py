@@ -8,12 +8,16 @@ from collections.abc import Callable, Sequence
 
 from ..load.alternation import Alternation
 from ..load.plan import LoadPlan
+from ..measurement.stats import OperationStatistics
+from ..measurement.tally import Tally
 from ..realtime import monotonic
 from ..record import ComparisonRecord
 from ..telemetry.logs import context
 from ..verdict.betting import fewest_pairs
 from ..verdict.comparison import FEWEST_EPOCHS, Claim, Comparison, compared
-from .alternating import Epoch, Play, block_ns_of
+from ..verdict.costs import Observed
+from ..verdict.server_figures import is_cost
+from .alternating import Alone, Epoch, Play, Runs, block_ns_of, epoch_alone
 
 _log = logging.getLogger("stormdb")
 
@@ -21,12 +25,17 @@ _EPOCHS = 10
 _EARLY_NS = 6_000_000_000
 """The longest of the first three epochs: what is clear is then known within half a minute, whatever the budget. By
 simulation that spares a quarter of the time, and finds as much."""
+_TRIAL_NS = 500_000_000
+_COUNTED_NS = (1_000_000_000, 5_000_000_000)
+_AROUND_NS = 1_500_000_000
+"""What it takes to start workers and to wait until they are gone."""
 
 
 def compare(
     nodeid: str,
     names: tuple[str, str],
     play: Play,
+    alone: Alone,
     plan: LoadPlan,
     claim: Claim,
     *,
@@ -37,14 +46,20 @@ def compare(
 ) -> ComparisonRecord:
     """Compare two arms. It ends when the claim is decided, when something broke, or when the budget is spent; three
     epochs are played in any case. ``seed`` is that of the coins, the plan's that of the workloads' draws.
-    ``told`` hears after each epoch what the pairs say so far."""
+    ``told`` hears after each epoch what the pairs say so far.
+
+    First each arm runs alone: what the server did for it is in the record, and how long blocks have to be is known
+    then. Where costs are compared, that is repeated in each of three epochs, and there are no blocks.
+    """
     began_s = monotonic()
     epochs: list[Epoch] = []
     _log.info("comparison of %s and %s started", *names, extra=context(nodeid))
-    block_ns, trial = block_ns_of(play, claim.metric, seed, shortest_ns)
-    if _is_over(trial):
-        epochs.append(trial)
-    while not (epochs and _is_over(epochs[-1])):
+    rounds = _rounds(alone, claim, budget_s)
+    last = epoch_alone(rounds[-1])
+    if is_cost(claim.metric) or _is_over(last):
+        epochs.append(last)
+    block_ns = 0 if epochs else block_ns_of(last, claim.metric, shortest_ns)
+    while not (is_cost(claim.metric) or (epochs and _is_over(epochs[-1]))):
         pairs = pairs_of(len(epochs), block_ns, budget_s, claim.alpha)
         alternation = Alternation(block_ns, pairs, seed, len(epochs))
         is_late = monotonic() - began_s + alternation.duration_ns / 1e9 > budget_s
@@ -58,6 +73,8 @@ def compare(
         claim=claim,
         arms=names,
         epochs=tuple(epoch.pairs for epoch in epochs),
+        observed=tuple(observed_in(each) for each in rounds),
+        alone=tuple(_figures_alone(rounds, arm) for arm in (0, 1)),
         seed=seed,
         block_s=block_ns / 1e9,
         elapsed_s=monotonic() - began_s,
@@ -71,6 +88,36 @@ def compare(
     )
     _log.info("%s", record.sentence, extra=context(nodeid))
     return record
+
+
+def _rounds(alone: Alone, claim: Claim, budget_s: float) -> list[Runs]:
+    """What the arms did alone: once, or as often as costs need it."""
+    if not is_cost(claim.metric):
+        return [alone(_TRIAL_NS, 0)]
+    share_ns = round(budget_s * 1e9 / (2 * FEWEST_EPOCHS)) - _AROUND_NS
+    shortest_ns, longest_ns = _COUNTED_NS
+    duration_ns = min(longest_ns, max(shortest_ns, share_ns))
+    rounds: list[Runs] = []
+    while len(rounds) < FEWEST_EPOCHS and not (rounds and _is_over(epoch_alone(rounds[-1]))):
+        rounds.append(alone(duration_ns, len(rounds)))
+    return rounds
+
+
+def observed_in(records: Runs) -> Observed:
+    """What the server did for each arm."""
+    first, second = (None if record is None else record.server_activity for record in records)
+    return first, second
+
+
+def _figures_alone(rounds: Sequence[Runs], arm: int) -> OperationStatistics:
+    """Those of all of an arm's runs together."""
+    whole, elapsed_s, is_open = Tally(), 0.0, False
+    for record in (each[arm] for each in rounds):
+        if record is not None:
+            whole.merge(record.statistics.total.tally)
+            elapsed_s += record.statistics.elapsed_s
+            is_open = record.plan.is_open
+    return OperationStatistics(whole, elapsed_s, is_open)
 
 
 def pairs_of(epoch: int, block_ns: int, budget_s: float, alpha: float) -> int:

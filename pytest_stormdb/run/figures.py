@@ -36,10 +36,11 @@ def results_of_stages(collected: Collected, plan: LoadPlan) -> tuple[StageResult
 def activity_of_run(seen: Observation, collected: Collected, statistics: RunStatistics) -> ServerActivity:
     """What the server did for the iterations of the measured part."""
     response = statistics.total.response
+    asked = OWN_TRANSACTIONS * sum(work is not None for work in collected.works)
     account = WorkersAccount(
         spans=collected.spans(),
         ended=collected.works,
-        own_transactions=OWN_TRANSACTIONS * sum(work is not None for work in collected.works),
+        own_transactions=asked + sum(usage.own_transactions for usage in collected.usage),
     )
     return account_for(
         seen,

@@ -6,19 +6,33 @@ What follows from the start is arithmetic (``load.alternation``) on a clock that
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from multiprocessing.connection import Connection
 from typing import Any, TypeAlias
 
 from ..database.processes import ServerProcesses
-from ..errors import StormDBError
+from ..errors import ServerError, StormDBError
 from ..load.alternation import Alternation
 from ..load.plan import LoadPlan
 from ..measurement.noise import Noise, NoiseWatch
+from ..record import RunRecord
 from ..workers.agreed import AgreedLauncher
 from ..workers.collected import Collected
 from ..workers.scripts import launcher_of
 from ..workers.supervisor import Supervisor
-from .alternating import Arm, Epoch, beside, epoch_of, job_of, plan_of_epoch, session_name
+from .alternating import (
+    Alone,
+    Arm,
+    Epoch,
+    Runs,
+    beside,
+    each_alone,
+    epoch_of,
+    job_of,
+    plan_of_epoch,
+    run_alone,
+    session_name,
+)
 
 _PATIENCE_S = 60.0
 _HEAD_START_NS = 50_000_000
@@ -91,6 +105,33 @@ def _collected(line: Line, patience_s: float) -> Collected:
         if kind == "collected":
             found: Collected = values[0]
             return found
+
+
+def leading_alone(line: Line, arm: Arm, plan: LoadPlan) -> Alone:
+    """How the session that compares runs both arms one after the other, its own the second."""
+
+    def run_one(duration_ns: int, number: int) -> RunRecord:
+        if number == 1:
+            return run_alone(arm, plan, duration_ns)
+        send(line, "alone", plan, duration_ns)
+        kind, found = receive(line, duration_ns / 1e9 + plan.timeout_ns / 1e9 + _PATIENCE_S)
+        if kind != "ran":
+            raise Disagreement(str(found))
+        record: RunRecord = found
+        return record
+
+    def alone(duration_ns: int, number: int) -> Runs:
+        return each_alone(number, partial(run_one, duration_ns))
+
+    return alone
+
+
+def follow_alone(line: Line, arm: Arm, plan: LoadPlan, duration_ns: int) -> None:
+    """Run the first arm while the session that compares rests, and send it what was measured."""
+    try:
+        send(line, "ran", run_alone(arm, plan, duration_ns))
+    except ServerError as error:
+        send(line, "failed", str(error))
 
 
 def follow(line: Line, arm: Arm, load: LoadPlan, alternation: Alternation, name: str) -> None:

@@ -54,12 +54,14 @@ class Watches:
 def watches_of(job: Job, home: Home, monitor: Monitor, interim: Interim, exporters: Exporters) -> Watches:
     """What watches a job where it lives."""
     places, looks = (home.outside_dsn, home.admin_dsn), job.looks
-    has_warmup = job.plan.warmup_ns > 0
+    has_warmup, hands_in = job.plan.warmup_ns > 0, job.workload.pgbench is None
     return Watches(
         home=home,
         monitor=monitor,
         noise=NoiseWatch(ServerProcesses([(home.outside_dsn, job.name)])),
-        observer=Observer(*places, job.name, pids=looks.backends, marks=looks, has_warmup=has_warmup),
+        observer=Observer(
+            *places, job.name, pids=looks.backends, marks=looks, has_warmup=has_warmup, hands_in=hands_in
+        ),
         interim=interim,
         exporters=exporters,
         exported=Run(job.workload, job.plan, *address(job.dsn)),

@@ -11,6 +11,7 @@ from typing import Literal, NamedTuple
 from ..errors import PlanError
 from ..measurement.stats import LATENCY, OperationStatistics
 from .betting import confidence_sequence, peak_log_evidence, trimmed_mean, weighted
+from .server_figures import is_cost
 
 Answer = Literal["slower", "not slower", "faster", "not faster", "inconclusive"]
 
@@ -37,9 +38,11 @@ class Claim:
     @staticmethod
     def check_metric(metric: object, where: str) -> None:
         """Raise PlanError where blocks have no such figure."""
-        if not isinstance(metric, str) or (metric != "throughput" and not LATENCY.fullmatch(metric)):
+        known = isinstance(metric, str) and (metric == "throughput" or LATENCY.fullmatch(metric) or is_cost(metric))
+        if not known:
             raise PlanError(
-                f"{where}: metric={metric!r} is none of p50 p90 p95 p99 mean min max throughput, or service.p95"
+                f"{where}: metric={metric!r} is none of p50 p90 p95 p99 mean min max throughput, service.p95,"
+                " or server.blocks_per_op (rows, wal_bytes, temp_bytes)"
             )
 
     @property

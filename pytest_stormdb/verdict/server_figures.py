@@ -19,8 +19,9 @@ _CLASSES = (
     "BufferPin", "Buffer", "Client", "CPU", "Extension", "InjectionPoint", "IO", "IPC", "Lock", "LWLock", "Queue",
     "Timeout",
 )  # fmt: skip
+COST_METRICS = tuple(f"server.{name}_per_op" for name in ("blocks", "rows", "wal_bytes", "temp_bytes"))
 _NAMES = (
-    *(f"server.{name}_per_op" for name in ("blocks", "rows", "wal_bytes", "temp_bytes")),
+    *COST_METRICS,
     "server.hit_ratio",
     *(f"server.{name}" for name in _COUNTS),
 )
@@ -42,6 +43,11 @@ def is_server_metric(metric: str) -> bool:
     """Whether a metric is one of the server's."""
     wait = _WAIT.fullmatch(metric)
     return metric in _NAMES or (wait is not None and wait[1] in _CLASSES)
+
+
+def is_cost(metric: str) -> bool:
+    """Whether it is work per operation, which counters give exactly."""
+    return metric in COST_METRICS
 
 
 def is_share(metric: str) -> bool:

@@ -75,7 +75,7 @@ def assess_generator(
     ``stolen`` and ``taken`` are the shares of this machine that other machines and other processes had. Where the
     client's time is judged as well, what it spent itself is no reason.
     """
-    own = [*_busy(statistics, groups), *_stalled(groups, taken), *_late(groups)]
+    own = [*_busy(statistics, groups, taken), *_stalled(groups, taken), *_late(groups)]
     others = [*_held_up(groups), *_stolen(stolen)]
     reasons = others if plan.judge == "client" else own + others
     findings = own + others
@@ -88,7 +88,7 @@ def assess_generator(
     return Validity(tuple(findings), tuple(reasons))
 
 
-def _busy(statistics: RunStatistics, groups: Sequence[GroupUsage]) -> list[str]:
+def _busy(statistics: RunStatistics, groups: Sequence[GroupUsage], taken: float) -> list[str]:
     """The measured time was the workload's own computing, or its queueing for CPUs that the generator filled.
 
     A worker that asks a server loses its CPU at least once an iteration, however fast the answer: it waits, or
@@ -106,11 +106,12 @@ def _busy(statistics: RunStatistics, groups: Sequence[GroupUsage]) -> list[str]:
     cpu_s = sum(group.cpu_ns for group in groups) / 1e9
     busy = (cpu_s + sum(group.wait_ns for group in groups) / 1e9) * measured / timed_s
     machine = cpu_s / (wall_s * cpus())
-    if busy > _OWN_WORK and _waits(groups, cpu_s, wall_s) * measured < calls / 2:
+    asks_nobody = _waits(groups, cpu_s, wall_s) * measured < calls / 2
+    if busy > _OWN_WORK and asks_nobody:
         return ["the workload's own code, not the server, took the measured time: it hardly ever waited"]
     if busy > _OWN_WORK and machine > _CROWDED:
         return [f"the load generator used {format_ratio(min(1.0, machine))} of the machine's CPU time"]
-    return _shared_out(groups)
+    return _shared_out(groups, are_own_waits=asks_nobody or taken <= FOREIGN)
 
 
 def _waits(groups: Sequence[GroupUsage], cpu_s: float, wall_s: float) -> float:
@@ -122,10 +123,14 @@ def _waits(groups: Sequence[GroupUsage], cpu_s: float, wall_s: float) -> float:
     return max(0.0, yields - own_yields) + max(0.0, preemptions - cpu_s / _TIME_SLICE_S)
 
 
-def _shared_out(groups: Sequence[GroupUsage]) -> list[str]:
-    """Workers that share a process wait for each other: for the interpreter, or for the event loop."""
+def _shared_out(groups: Sequence[GroupUsage], *, are_own_waits: bool) -> list[str]:
+    """Workers that share a process wait for each other: for the interpreter, or for the event loop.
+
+    Workers that ask a server, beside processes of others, wait for those when they wait for a CPU.
+    """
     for group in groups:
-        share = (group.cpu_ns + group.wait_ns) / group.wall_ns if group.wall_ns else 0.0
+        waited_ns = group.wait_ns if are_own_waits else 0
+        share = (group.cpu_ns + waited_ns) / group.wall_ns if group.wall_ns else 0.0
         if group.workers > 1 and share > _OWN_WORK:
             return [f"{group.workers} workers waited for each other: the process that they share was always busy"]
     return []

@@ -120,7 +120,10 @@ class Group:
         """Tear down all workers but those that are stuck, and say what ``check`` finds, and that this group is done."""
         for worker in self._workers:
             if worker.lifecycle.state is not State.STUCK:
-                self._usage.cursor_ns += await worker.cursor_cost_ns()
+                cursor_ns = await worker.cursor_cost_ns()
+                if cursor_ns is not None:
+                    self._usage.cursor_ns += cursor_ns
+                    self._usage.own_transactions += 1
                 await worker.tear_down()
         try:
             check()

@@ -182,13 +182,13 @@ class WorkerRuntime:
             elapsed_ns = self._clock.now_ns() - start_ns
             self._send(WorkerDone(self.worker.id, elapsed_ns, self.connection.own_work()))
 
-    async def cursor_cost_ns(self) -> float:
+    async def cursor_cost_ns(self) -> float | None:
         """What psycopg's cursors took in each iteration; of the first worker only, the others do the same.
 
         Of fewer iterations than the statements that it takes to find out, nothing is said.
         """
         if self.worker.id or self.flush.calls < STATEMENTS or self.lifecycle.state is not State.DONE:
-            return 0.0
+            return None
         return await self.connection.cursor_cost_ns(self.worker.iteration + 1)
 
     async def tear_down(self) -> None:

@@ -25,13 +25,14 @@ from typing import Any
 
 import psycopg
 
+from pytest_stormdb.database.isolation import Home
 from pytest_stormdb.embedded.binaries import find_binaries
 from pytest_stormdb.embedded.server import EmbeddedServer
 from pytest_stormdb.load.alternation import Alternation
 from pytest_stormdb.load.plan import make_plan
 from pytest_stormdb.measurement.blocks import batch_mean, block_ns
 from pytest_stormdb.record import RunRecord
-from pytest_stormdb.run.alternating import Arm, Epoch, run_epoch
+from pytest_stormdb.run.alternating import Arm, Epoch, Runs, each_alone, run_alone, run_epoch
 from pytest_stormdb.run.comparing import compare, pairs_of
 from pytest_stormdb.verdict.comparison import Claim, Comparison, Pair
 from pytest_stormdb.verdict.judgement import Evidence, judge
@@ -302,7 +303,10 @@ def _compared(dsn: str, first: Callable[[Any], None], second: Callable[[Any], No
     def play(alternation: Alternation) -> Epoch:
         return run_epoch(arms, plan, alternation)
 
-    record = compare("bench", ("old", "new"), play, plan, Claim("p50"), budget_s=120, seed=seed)
+    def alone(duration_ns: int, number: int) -> Runs:
+        return each_alone(number, lambda arm: run_alone(arms[arm], plan, duration_ns))
+
+    record = compare("bench", ("old", "new"), play, alone, plan, Claim("p50"), budget_s=120, seed=seed)
     naive = [load(each, dsn, workers=2, duration="4s").statistics.total.response.p50 for each in (first, second)]
     return record.comparison.verdict, record.elapsed_s, naive[1] > 1.1 * naive[0]
 
@@ -310,7 +314,7 @@ def _compared(dsn: str, first: Callable[[Any], None], second: Callable[[Any], No
 def _arm(name: str, function: Callable[[Any], None], dsn: str) -> Arm:
     operation = Operation(name, function, ("worker",))
     arguments = {"worker": WorkerPlaceholder()}
-    return Arm(name, Workload(name="bench", nodeid=name, operations=(operation,), arguments=arguments), dsn)
+    return Arm(name, Workload(name="bench", nodeid=name, operations=(operation,), arguments=arguments), Home.at(dsn))
 
 
 def _rows_for(dsn: str, factor: float) -> int:

@@ -31,6 +31,8 @@ NEW = """
         worker.conn.execute("SELECT 1")
 """
 
+COUNT = "SELECT count(*) FROM generate_series(1, 2000) i WHERE i % 7 = 3;\n"
+
 
 def git(suite: Suite, *words: str) -> str:
     identity = ["-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false"]
@@ -77,8 +79,38 @@ def test_a_changed_comment_is_not_slower(repository: Suite) -> None:
     result = repository.run("--stormdb-against=git:HEAD~1", "--stormdb-margin=50%")
     result.assert_outcomes(passed=1, warnings=result.parseoutcomes().get("warnings", 0))
     result.stdout.fnmatch_lines(
-        ["test_it.py::test_orders  (comparison, 2 workers each, * s)", "  HEAD~1 *", "  here *"]
+        ["* test_it.py::test_orders, comparison", "  2 workers each, * s", "  HEAD~1 *", "  here *"]
     )
+
+
+@pytest.mark.slow
+def test_scripts_of_pgbench_are_compared(suite: Suite) -> None:
+    """A script file that does ten times the work of its last revision is slower; a changed comment in it is not."""
+    git(suite, "init", "-q")
+    (suite.path / "test_mix.py").write_text("from pytest_stormdb import pgbench\n\ntest_mix = pgbench('mix.sql')\n")
+    for name in ("count.pgbench.sql", "mix.sql"):
+        (suite.path / name).write_text(f"-- counts\n{COUNT}")
+    git(suite, "add", ".")
+    git(suite, "commit", "-qm", "two scripts")
+    (suite.path / "count.pgbench.sql").write_text(f"-- counts\n{COUNT.replace('2000)', '20000)')}")
+    (suite.path / "mix.sql").write_text(f"-- as before\n{COUNT}")
+    result = suite.run(
+        "--stormdb-against=git:HEAD",
+        "--stormdb-margin=100%",
+        "--stormdb-workers=2",
+        "count.pgbench.sql",
+        "test_mix.py",
+        limit_s=300,
+    )
+    result.assert_outcomes(failed=1, passed=1, warnings=result.parseoutcomes().get("warnings", 0))
+    result.stdout.fnmatch_lines(
+        ["here is * % slower than HEAD at p95 [[]*[]] (slower than +100 %: certain at 0.5 %), *"]
+    )
+    result.stdout.fnmatch_lines(
+        ["* count.pgbench.sql::count, comparison", "  HEAD, server, per operation: *", "  here, *"]
+    )
+    result.stdout.fnmatch_lines(["* test_mix.py::test_mix, comparison", "  HEAD *", "  here *"])
+    assert worktrees(suite) == 1
 
 
 @pytest.mark.slow

@@ -17,7 +17,7 @@ ARMS = """
         worker.conn.execute("SELECT pg_sleep(0.002)")
 
     def slow(worker):
-        worker.conn.execute("SELECT pg_sleep(0.02)")
+        worker.conn.execute("SELECT pg_sleep(0.04)")
 
     SHORT = dict(budget="8s", workers=2, metric="p50")
 """
@@ -30,17 +30,17 @@ def comparisons(suite: Suite) -> list[dict[str, Any]]:
 
 @pytest.mark.slow
 def test_a_slower_arm_fails_the_check(suite: Suite) -> None:
-    """Ten times as slow is found; the sentence is the failure, and everything is in the terminal, JSON and JUnit."""
+    """Twenty times as slow is found; the sentence is the failure, and everything is in the terminal, JSON and JUnit."""
     suite.write(
         ARMS
         + """
     def test_it(stormdb):
         comparison = stormdb.compare(quick, slow, seed=5, **SHORT)
         assert comparison.verdict == "slower"
-        assert 2 < comparison.ratio() < 20
-        assert 0.03 < comparison.ratio("throughput") < 0.5
+        assert 2 < comparison.ratio() < 40
+        assert 0.02 < comparison.ratio("throughput") < 0.5
         low, high = comparison.interval()
-        assert 1.1 < low < comparison.ratio() < high
+        assert low < comparison.ratio() < high
         low, high = comparison.interval("throughput")
         assert low < comparison.ratio("throughput") < high
         comparison.check()
@@ -59,7 +59,7 @@ def test_a_slower_arm_fails_the_check(suite: Suite) -> None:
     assert found["pairs"] == len(found["effects"]) >= 9
     assert found["low"] < found["ratio"] < found["high"]
     quick, slow = found["operations"]
-    assert quick["response"]["p50_s"] < 0.02 < slow["response"]["p50_s"]
+    assert quick["response"]["p50_s"] < 0.04 < slow["response"]["p50_s"]
     properties = {p.attrib["name"]: p.attrib["value"] for p in ET.parse(suite.path / "r.xml").findall(".//property")}
     assert properties["stormdb.verdict"] == "slower"
     assert float(properties["stormdb.comparison.ratio"]) == pytest.approx(found["ratio"], abs=1e-5)
@@ -67,7 +67,7 @@ def test_a_slower_arm_fails_the_check(suite: Suite) -> None:
 
 @pytest.mark.slow
 def test_an_improvement_is_claimed_and_proven(suite: Suite) -> None:
-    """Twice as fast is proven of an arm ten times as fast, and four hundred times is not."""
+    """Half as fast again is proven of an arm twenty times as fast, and four hundred times is not."""
     suite.write(
         ARMS
         + """
@@ -96,7 +96,7 @@ def test_arms_in_databases_of_their_own(suite: Suite) -> None:
         SHORT = dict(budget="8s", metric="p50", min_improvement=2)
 
         def made(conn, name):
-            conn.execute("CREATE TABLE t AS SELECT i FROM generate_series(1, 20000) i")
+            conn.execute("CREATE TABLE t AS SELECT i FROM generate_series(1, 60000) i")
             with open("order.txt", "a") as out:
                 out.write(name)
 
@@ -146,11 +146,89 @@ def test_both_arms_draw_the_same(suite: Suite) -> None:
             for worker in (0, 1):
                 drawn = [open(f"{arm}-{worker}.txt").read().split() for arm in ("one", "other")]
                 common = set(drawn[0]) & set(drawn[1])
-                assert len(common) > 0.7 * max(map(len, map(set, drawn)))
-                assert len(common) > 40
+                # of each pair, the arm that had less of the machine drew the first of the other's numbers
+                assert len(common) > 0.5 * min(map(len, map(set, drawn)))
+                assert len(common) > 20
             assert not set(open("one-0.txt").read().split()) & set(open("one-1.txt").read().split())
     """)
     suite.run("-W", "ignore").assert_outcomes(passed=1)
+
+
+@pytest.mark.slow
+def test_arms_of_an_open_loop_are_compared(suite: Suite) -> None:
+    """At a rate, each arm gets as many arrivals in its blocks, and response counts from the intended start."""
+    suite.write(
+        ARMS
+        + """
+    def test_it(stormdb):
+        comparison = stormdb.compare(quick, slow, metric="p50", workers=6, rate="100/s", budget="20s")
+        assert comparison.verdict == "slower"
+        assert 1.5 < comparison.ratio() < 20
+    """
+    )
+    result = suite.run("--stormdb-json=runs.json")
+    result.assert_outcomes(passed=1)
+    (found,) = comparisons(suite)
+    assert found["plan"]["rate_per_s"] == 100
+    for arm in found["operations"]:
+        assert arm["throughput_per_s"] == pytest.approx(100, rel=0.3)
+        assert arm["lag"]["mean_s"] > 0
+        assert arm["response"]["p50_s"] >= arm["service"]["p50_s"]
+
+
+@pytest.mark.slow
+def test_costs_are_compared(suite: Suite) -> None:
+    """Twice the rows are twice the rows in every epoch, whatever the machine does; the same query is no change."""
+    suite.write("""
+        import pytest
+
+        @pytest.fixture(scope="module")
+        def item(stormdb_connection):
+            stormdb_connection.execute("CREATE TABLE item (i int) WITH (autovacuum_enabled = off)")
+            stormdb_connection.execute("INSERT INTO item SELECT generate_series(1, 20000)")
+            stormdb_connection.execute("CREATE UNIQUE INDEX ON item (i)")
+            stormdb_connection.execute("VACUUM ANALYZE item")
+
+        def look(worker, rows):
+            key = worker.rng.randint(1, 19000)
+            query = "SELECT i FROM item WHERE i BETWEEN %s AND %s"
+            assert len(worker.conn.execute(query, [key, key + rows - 1]).fetchall()) == rows
+
+        def one(worker):
+            look(worker, 10)
+
+        def two(worker):
+            look(worker, 20)
+
+        def test_rows(stormdb, item):
+            comparison = stormdb.compare(one, two, metric="server.rows_per_op", workers=2, budget="10s")
+            assert comparison.verdict == "slower"
+            assert comparison.ratio() == pytest.approx(2, rel=0.05)
+            assert comparison.epochs == 3
+            comparison.check()
+
+        def test_the_same(stormdb, item):
+            comparison = stormdb.compare(one, one, metric="server.blocks_per_op", workers=2, budget="10s")
+            assert comparison.verdict == "not slower"
+            assert comparison.ratio() == pytest.approx(1, rel=0.02)
+            low, high = comparison.interval()
+            assert 0.98 < low <= comparison.ratio() <= high < 1.02
+
+        def test_beside_a_latency(stormdb, item):
+            comparison = stormdb.compare(one, two, metric="p50", workers=2, budget="4s")
+            assert comparison.ratio("server.rows_per_op") == pytest.approx(2, rel=0.05)
+            assert comparison.interval("server.rows_per_op") == (0, float("inf"))
+    """)
+    result = suite.run("--stormdb-json=runs.json", "--stormdb-html=page.html")
+    result.assert_outcomes(failed=1, passed=2)
+    sentence = "two costs * % more rows per operation than one: 2* against 1* (slower than +10 % in each of 3 epochs)"
+    result.stdout.fnmatch_lines([f"E * AssertionError: {sentence}"])
+    result.stdout.fnmatch_lines(["  one, server, per operation: * blocks (*), 1* rows, *", "  two, * 2* rows, *"])
+    rows = comparisons(suite)[0]
+    assert [effect["ratio"] for effect in rows["effects"]] == pytest.approx([2, 2, 2], rel=0.05)
+    assert rows["costs"]["server.rows_per_op"]["ratio"] == rows["ratio"]
+    one, two = (activity["database"] for activity in rows["server_activity"])
+    assert one["commits"] > 0 < two["commits"]
 
 
 def test_failing_arms_are_not_compared(suite: Suite) -> None:

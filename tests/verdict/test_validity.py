@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import re
 from typing import Any
 
 import pytest
@@ -123,8 +124,10 @@ def statistics(*, calls: int, service_ns: int, elapsed_s: float = 1.0) -> RunSta
     return statistics_of(recorder.take(), {}, elapsed_s=elapsed_s, interval_s=1, is_open=False)
 
 
-def reasons_of(plan: LoadPlan, figures: RunStatistics, vitals: GroupUsage, stolen: float = 0.0) -> tuple[str, ...]:
-    return assess_generator(plan, figures, [vitals], stolen=stolen, dropped=0).reasons
+def reasons_of(
+    plan: LoadPlan, figures: RunStatistics, vitals: GroupUsage, stolen: float = 0.0, taken: float = 0.0
+) -> tuple[str, ...]:
+    return assess_generator(plan, figures, [vitals], stolen=stolen, dropped=0, taken=taken).reasons
 
 
 CLOSED = make_plan(("", {}))
@@ -146,6 +149,14 @@ def test_a_process_that_is_always_busy_holds_up_its_workers() -> None:
     assert "4 workers waited for each other" in reasons_of(CLOSED, figures, shared)[0]
     rested = GroupUsage(workers=4, cpu_ns=400 * MS, wait_ns=100 * MS, wall_ns=1000 * MS, yields=4000)
     assert reasons_of(CLOSED, figures, rested) == ()
+
+
+def test_waiting_for_a_processor_that_others_have_is_no_being_busy() -> None:
+    """Four workers that hardly compute wait for a CPU most of the time, beside others; alone, it would be their own."""
+    figures = statistics(calls=4000, service_ns=1 * MS)
+    waiting = GroupUsage(workers=4, cpu_ns=200 * MS, wait_ns=900 * MS, wall_ns=1000 * MS, yields=4000)
+    assert reasons_of(CLOSED, figures, waiting) != ()
+    assert reasons_of(CLOSED, figures, waiting, taken=0.3) == ()
 
 
 def test_stolen_time_spoils_a_run() -> None:
@@ -176,15 +187,17 @@ def test_a_closed_loop_that_starts_late_says_so(pause_ns: int, is_shown: bool) -
 
 
 def test_pauses_leave_out_thinking_and_calling(dsn: str) -> None:
-    """Think time, failures and service are not held against the generator."""
+    """Think time, failures and service are not held against the generator: only what a busy machine took of it."""
 
     def fails_half(worker: Any) -> None:
         worker.conn.execute("SELECT pg_sleep(0.005)")
         assert worker.iteration % 2
 
-    record = load(fails_half, dsn, workers=2, duration="1s", warmup="200ms", think_time="20ms")
-    assert not any("started" in finding for finding in record.validity.findings)
-    assert record.statistics.total.failures > 5
+    record = load(fails_half, dsn, workers=2, iterations=6, think_time="200ms")
+    told = [re.match(r"workers started ([\d.]+) (us|ms|s) \(mean\)", finding) for finding in record.validity.findings]
+    pauses_ms = [float(each[1]) * {"us": 1e-3, "ms": 1, "s": 1e3}[each[2]] for each in told if each]
+    assert all(pause_ms < 100 for pause_ms in pauses_ms)
+    assert record.statistics.total.failures == 6
 
 
 def test_failures_have_their_own_time() -> None:
