@@ -283,17 +283,17 @@ def test_bad_arguments_are_told_at_once(suite: Suite, call: str, sentence: str) 
 
 
 def test_an_undecided_comparison_warns_or_fails(suite: Suite) -> None:
-    """Too short to tell, it passes with a warning and is counted in the last line, under -W error too; or fails."""
+    """With a margin too small to tell, it passes with a warning and is counted in the last line, under -W error too; or fails."""
     suite.write("""
         def one(worker):
             worker.conn.execute("SELECT 1")
 
         def test_it(stormdb):
-            stormdb.compare(one, one, budget="1s", metric="p50").check()
+            stormdb.compare(one, one, budget="1s", metric="p50", margin=0.001).check()
     """)
     result = suite.run()
     result.assert_outcomes(passed=1, warnings=1)
-    result.stdout.fnmatch_lines(["*InconclusiveWarning: new is * old at p50 [[]*[]] (inconclusive against +10 %: *"])
+    result.stdout.fnmatch_lines(["*InconclusiveWarning: new is * old at p50 [[]*[]] (inconclusive against +0.1 %: *"])
     result.stdout.fnmatch_lines(["*= 1 passed, 1 warning, 1 inconclusive in *"])
     suite.run("--stormdb-inconclusive=fail").assert_outcomes(failed=1)
 
