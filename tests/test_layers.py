@@ -30,7 +30,7 @@ ROOMS = {
         " processes health counters tables tuning statements waits activity pulse observer explain recording handover"
     ),
     "packages": (
-        "names dependencies metadata leftovers checksums signatures discovery admission importer static_analysis"
+        "names dependencies metadata leftovers discovery checksums signatures admission importer static_analysis"
         " scaffold"
     ),
     "verdict": "validity server_figures threshold judgement interim betting comparison costs history",

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Literal
 
 from ..errors import WorkloadError
 from ..units import printable
+from .discovery import listing_of
 from .leftovers import leftover
 
 if TYPE_CHECKING:
@@ -101,6 +102,8 @@ def verify(folder: Path, name: str | None = None) -> Verification:
     if not os.path.lexists(folder / listing):
         if os.path.lexists(folder / f"{listing}.asc"):
             return Verification("mismatch", (Problem("missing", listing, "its signature is there"),))
+        if (other := listing_of(folder, name)) is not None:
+            return Verification("mismatch", (Problem("missing", listing, f"its checksums are in {other}"),))
         return Verification("unsealed")
     try:
         if (folder / listing).is_symlink():

@@ -64,6 +64,7 @@ def recognise(folder: Path) -> PackagedWorkload | None:
     except OSError:
         return None
     names = {file.removesuffix(suffix) for file in files for suffix in _SUFFIXES if file.endswith(suffix)}
+    names |= {name for listing in _listings(folder) for name in _owners(listing)}
     has_code = any(file.endswith(".py") for file in files)
     workloads = (_workload(folder, name) for name in sorted(names) if is_name(name))
     found = [workload for workload in workloads if _is_one(workload, has_code=has_code)]
@@ -102,17 +103,41 @@ def _is_one(workload: PackagedWorkload, *, has_code: bool) -> bool:
         return has_metadata or has_module or _is_ours(workload)
     if os.path.lexists(workload.signature_path):
         return has_code
-    return has_metadata and has_module and _declares_name(workload)
+    if has_metadata and has_module and _declares_name(workload):
+        return True
+    return listing_of(workload.folder, workload.name) is not None
 
 
 def _is_ours(workload: PackagedWorkload) -> bool:
     """Whether a checksum file lists what a workload of its name has; others have checksums of their test data."""
-    listed = tuple(f"  {path.name}".encode() for path in (workload.metadata_path, workload.main_module))
     try:
-        lines = workload.checksum_path.read_bytes().splitlines()
+        listed = _listed(workload.checksum_path)
     except OSError:
         return True
-    return any(line.endswith(listed) for line in lines)
+    return not listed.isdisjoint((workload.metadata_path.name, workload.main_module.name))
+
+
+def listing_of(folder: Path, name: str) -> str | None:
+    """A checksum file that lists the metadata and the main module of a workload, whatever the file is called."""
+    return next((listing.name for listing in _listings(folder) if name in _owners(listing)), None)
+
+
+def _listings(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.name.endswith(".sha256"))
+
+
+def _owners(listing: Path) -> set[str]:
+    try:
+        listed = _listed(listing)
+    except OSError:
+        return set()
+    names = {file.removesuffix(".yaml") for file in listed if file.endswith(".yaml")}
+    return {name for name in names if is_name(name) and main_module_of(name) in listed}
+
+
+def _listed(checksums: Path) -> set[str]:
+    lines = checksums.read_bytes().decode(errors="replace").splitlines()
+    return {line.partition(" ")[2].lstrip(" *") for line in lines}
 
 
 def _declares_name(workload: PackagedWorkload) -> bool:

@@ -48,8 +48,8 @@ class Guarded:
 Content = Callable[[str], "bytes | None"]
 """The verified bytes of a file; None where no guard stands over it. Raises, or gives b"", for what is refused."""
 
-Door = tuple[type, str, Callable[[Any, Content], Callable[..., Any]]]
-"""A class, its method that executes a file, and what makes the guarded method of the present one."""
+Door = tuple[Any, str, Callable[[Any, Content], Callable[..., Any]]]
+"""A class or module, its function that executes a file, and what makes the guarded function of the present one."""
 
 
 class VerifiedImports:
@@ -181,7 +181,7 @@ def _not_executed(guarded: Guarded, relative: str, sentence: str | None) -> None
     raise WorkloadError(f"workload {guarded.folder.name}: {sentence or f'{relative} belongs to a refused workload'}")
 
 
-def _put_back(owner: type, name: str, before: object) -> None:
+def _put_back(owner: Any, name: str, before: object) -> None:
     if before is None:
         delattr(owner, name)  # it was inherited
     else:
@@ -225,6 +225,14 @@ def _from_archive(original: Callable[..., Any], content: Content) -> Callable[..
     return get_code
 
 
+def _opened(original: Callable[..., Any], content: Content) -> Callable[..., Any]:
+    def open_code(path: str) -> Any:
+        source = content(path)
+        return original(path) if source is None else io.BytesIO(source)
+
+    return open_code
+
+
 def _in_archive(archive: bytes, name: str) -> bytes | None:
     from zipfile import BadZipFile, ZipFile
 
@@ -251,4 +259,5 @@ _DOORS: tuple[Door, ...] = (
     (SourcelessFileLoader, "get_code", _from_bytecode),
     (ExtensionFileLoader, "create_module", _extension),
     (zipimporter, "get_code", _from_archive),
+    (io, "open_code", _opened),  # by which runpy comes to what it runs
 )

@@ -82,6 +82,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_load_initial_conftests(early_config: pytest.Config, args: list[str]) -> Generator[None, None, None]:
     learn_given(early_config)
     early_config.stash[PACKAGES] = packages = Packages(early_config)
+    packages.refuse_loaded()
     packages.look_around(early_config.known_args_namespace.file_or_dir or early_config.getini("testpaths") or ["."])
     try:
         return (yield)

@@ -72,6 +72,18 @@ class Packages:
                     self.at(child)
         self._check_ini_file()
 
+    def refuse_loaded(self) -> None:
+        """Raise UsageError where a plugin that was loaded before us belongs to a workload that is refused."""
+        for plugin in self._config.pluginmanager.get_plugins():
+            file = Path(getattr(plugin, "__file__", None) or "/")
+            package = next((found for folder in file.parents if (found := self.at(folder))), None)
+            if package is not None and package.refusals:
+                raise pytest.UsageError(
+                    f"workload {package.workload.name}: {'; '.join(map(printable, package.refusals))};"
+                    f" its {file.name} was loaded as a plugin (-p, PYTEST_PLUGINS) before anything could be compared:"
+                    f" run 'stormdb verify {package.workload.folder}' first"
+                )
+
     def start(self, arguments: list[str]) -> list[str]:
         """The arguments to collect: with --stormdb-path's folders, and the folder for any part of a refused one.
 

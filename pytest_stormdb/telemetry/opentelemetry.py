@@ -95,7 +95,7 @@ class OpenTelemetry:
         durations = []
         failures, aborts = [], []
         for name, tally in sorted(snapshot.tallies.items()):
-            own = {**self._attributes, "db.operation.name": name}
+            own = {**self._attributes, "db.operation.name": redacted(name)}
             response = response_of(tally, is_open=self._run.plan.is_open).histogram
             durations += [self._point(response, own, now_ns)] if response.count else []
             durations += [self._point(tally.failed, own | _failure(tally), now_ns)] if tally.failed.count else []
@@ -122,7 +122,7 @@ class OpenTelemetry:
             data: otlp.Sum | otlp.Gauge = otlp.Gauge([point])
             if metric.kind == "counter":
                 data = otlp.Sum([point], _CUMULATIVE, is_monotonic=True)
-            yield otlp.Metric(f"stormdb.metrics.{name}", "", "", data)
+            yield otlp.Metric(f"stormdb.metrics.{redacted(name)}", "", "", data)
 
     def _point(self, histogram: Histogram, attributes: Attributes, now_ns: int) -> otlp.DataPointT:
         low_s, high_s = (histogram.min_ns or 0) / 1e9, (histogram.max_ns or 0) / 1e9
@@ -149,19 +149,18 @@ class OpenTelemetry:
 
     def _add(self, tracer: object, span: Span, parent: object) -> None:
         context = set_span_in_context(parent) if parent is not None else None  # type: ignore[arg-type]
+        name = redacted(span.operation)
         made = tracer.start_span(  # type: ignore[attr-defined]
-            span.operation,
+            name,
             context=context,
             kind=SpanKind.CLIENT if parent is None else SpanKind.INTERNAL,
-            attributes={**self._attributes, "db.operation.name": span.operation}
-            | _error(span.error)
-            | _abort(span.aborted),
+            attributes={**self._attributes, "db.operation.name": name} | _error(span.error) | _abort(span.aborted),
             start_time=span.start_ns + self._clock_ns,
         )
         for part in span.parts:
             self._add(tracer, part, made)
         if span.error:
-            made.set_status(Status(StatusCode.ERROR, span.error))
+            made.set_status(Status(StatusCode.ERROR, redacted(span.error)))
         made.end(span.end_ns + self._clock_ns)
 
 
@@ -187,7 +186,7 @@ def _error(code: str) -> dict[str, str]:
     if not code:
         return {}
     is_sqlstate = len(code) == 5 and code.isalnum() and code.upper() == code
-    return {"error.type": code} | ({"db.response.status_code": code} if is_sqlstate else {})
+    return {"error.type": redacted(code)} | ({"db.response.status_code": code} if is_sqlstate else {})
 
 
 def _failure(tally: Tally) -> dict[str, str]:

@@ -82,7 +82,8 @@ class Counts:
         self.reconnects += other.reconnects
         for name, series in other.operations.items():
             self.operations.setdefault(_bounded(name, self.operations), Series()).add(series)
-        for name, metric in other.metrics.items():
+        for given, metric in other.metrics.items():
+            name = redacted(given)
             if name in self.metrics or len(self.metrics) < _MOST_NAMES:
                 self.metrics.setdefault(name, Metric(metric.kind)).merge(metric)
 

@@ -169,6 +169,11 @@ def leave_the_signature(suite: Suite, folder: Path) -> None:
     rename_away(suite, folder)
 
 
+def rename_the_checksums(suite: Suite, folder: Path) -> None:
+    (folder / "shop.sha256").rename(folder / "notes.sha256")
+    rename_away(suite, folder)
+
+
 TAMPERINGS = {
     "main module": (change("test_shop.py"), "changed: test_shop.py"),
     "helper": (change("helper.py"), "changed: helper.py"),
@@ -198,6 +203,7 @@ TAMPERINGS = {
     "added ini file": (plant_ini, "added: pytest.ini"),
     "renamed away": (rename_away, "missing: shop.yaml"),
     "only the signature left": (leave_the_signature, "missing: shop.sha256 (its signature is there)"),
+    "checksum file renamed": (rename_the_checksums, "missing: shop.sha256 (its checksums are in notes.sha256)"),
     "sourceless helper.pyc": (plant_sourceless, "added: helper.pyc"),
 }
 

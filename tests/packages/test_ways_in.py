@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -44,6 +47,7 @@ OTHERS = {
     "pytest_plugins": ("conftest.py", "pytest_plugins = ['helper']\n"),
     "a conftest above": ("conftest.py", "import helper\n"),
     "a neighbour": ("test_thief.py", "import helper\ndef test_thief(): pass\n"),
+    "a file run as a program": ("test_thief.py", "import runpy\ndef test_thief(): runpy.run_path(HELPER)\n"),
     "a module loaded late": ("test_thief.py", "def test_thief():\n    import helper\n"),
 }
 
@@ -55,7 +59,7 @@ def test_by_others(suite: Suite, monkeypatch: pytest.MonkeyPatch, file: str, cod
     (folder / "helper.py").write_text(suite.canary("helper"))
     monkeypatch.setenv("PYTHONPATH", str(folder), prepend=os.pathsep)
     suite.write("test_near.py", "def test_near(): pass\n")
-    suite.write(file, code)
+    suite.write(file, code.replace("HELPER", repr(str(folder / "helper.py"))))
     ran = suite.run(*(["test_near.py", file] if file != "conftest.py" else ["test_near.py"]))
     assert ran.status == (4 if file == "conftest.py" else 1)
     assert ran.canaries == []
@@ -179,6 +183,61 @@ def test_an_ini_file_planted_in_a_workload(suite: Suite, mode: str, ini: str) ->
     ran = suite.run("shop", "-c", "pytest.ini", "--rootdir=.")
     assert (ran.status, ran.canaries) == (1, [])
     assert "workload shop: added: conftest.py" in ran.text
+
+
+def test_a_plugin_of_a_changed_workload(suite: Suite, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What `-p` loads has run before us, but the session ends there and says so."""
+    folder = suite.sealed("elsewhere/shop", {"helper.py": ""}, module=PLAIN)
+    suite.write("test_near.py", "def test_near(): pass\n")
+    monkeypatch.setenv("PYTHONPATH", str(folder), prepend=os.pathsep)
+    assert suite.run("-p", "helper", "test_near.py").counts == {"passed": 1}
+    change("helper.py")(suite, folder)
+    ran = suite.run("-p", "helper", "test_near.py")
+    assert ran.status == 4
+    assert "workload shop: changed: helper.py; its helper.py was loaded as a plugin" in ran.text
+    assert f"run 'stormdb verify {folder}' first" in ran.text
+
+
+def documented() -> list[str]:
+    """The commands that the documentation gives for a package that nobody trusts."""
+    text = (Path(__file__).parents[2] / "docs/security.md").read_text(encoding="utf-8")
+    block = next(block for block in re.findall(r"```console\n(.*?)```", text, re.DOTALL) if "-c pytest.ini" in block)
+    return re.findall(r"^\$ (.*)$", block, re.MULTILINE)
+
+
+EVIL = {
+    "ini key": "stormdb_checksums = off\n",
+    "without us": "addopts = -p no:stormdb\n",
+    "before us": "pythonpath = .\naddopts = -p evil\n",
+}
+
+
+@pytest.mark.parametrize("ini", EVIL.values(), ids=EVIL)
+def test_the_documented_commands_hold(suite: Suite, monkeypatch: pytest.MonkeyPatch, ini: str) -> None:
+    """What nothing inside pytest could keep back is kept back by them: not a line of a planted file runs."""
+    folder = suite.sealed("checked", module="def test_checked(): pass\n")
+    monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)
+    monkeypatch.setenv("PYTEST_PLUGINS", "pytest_stormdb.plugin.hooks")
+
+    def run(*commands: str) -> subprocess.CompletedProcess[str]:
+        script = "set -e\n" + "\n".join(commands)
+        return subprocess.run(["bash", "-c", script], cwd=suite.folder, capture_output=True, text=True, timeout=60)
+
+    commands = documented()
+    assert [command.split()[0] for command in commands] == ["echo", "stormdb", "pytest"]
+    done = run(*commands)
+    assert (done.returncode, "1 passed" in done.stdout) == (0, True), done.stdout + done.stderr
+    for file in ("conftest.py", "evil.py"):
+        (folder / file).write_text(suite.canary(file))
+    (folder / "pytest.ini").write_text(f"[pytest]\n{ini}")
+    done = run(*commands)
+    assert (done.returncode, (suite.folder / "canary.txt").exists()) == (1, False)
+    assert done.stdout.splitlines() == [
+        "checked: mismatch", "  added: conftest.py", "  added: evil.py", "  added: pytest.ini"
+    ]  # fmt: skip
+    done = run(commands[0], commands[2])
+    assert (done.returncode, (suite.folder / "canary.txt").exists()) == (1, False)
+    assert "workload checked: added: conftest.py" in done.stdout
 
 
 @pytest.mark.parametrize("ini", WEAKENED.values(), ids=WEAKENED)

@@ -15,6 +15,7 @@ import pytest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
+from pytest_stormdb import redaction
 from pytest_stormdb.load.plan import make_plan
 from pytest_stormdb.measurement.recorder import Recorder, Snapshot
 from pytest_stormdb.measurement.sample import Failure, Sample
@@ -187,6 +188,23 @@ def test_an_expected_abort_is_neither_success_nor_failure(receiver: Receiver) ->
         ("sold out", 0),
         ("sold out", 0),
     ]
+
+
+def test_no_secret_is_sent(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Names of operations and metrics, types of errors and reasons are what an author makes them, secrets included."""
+    monkeypatch.setattr(redaction, "_known", {})
+    monkeypatch.setattr(redaction, "_pattern", redaction._NO_SECRETS)
+    redaction.learn("S3cr3tPassword")
+    recorder = Recorder(Tracer(1))
+    now, secret = perf_counter_ns(), "to S3cr3tPassword"
+    recorder.record_part(Sample(secret, now - MS, now - MS, now), aborted=secret)
+    recorder.record_failure(Sample(secret, now - MS, now - MS, now), Failure(secret, secret))
+    recorder.metric(secret, "counter").add(1)
+    export(OpenTelemetry(), recorder.take())
+    sent = f"{receiver.metrics()} {receiver.spans()}"
+    assert "S3cr3t" not in sent
+    assert {"stormdb.metrics.to ***"} <= set(receiver.metrics())
+    assert {span.name for span in receiver.spans()} == {"to ***"}
 
 
 def test_what_cannot_be_sent_is_a_warning(receiver: Receiver) -> None:
