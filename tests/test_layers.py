@@ -25,7 +25,7 @@ ROOMS = {
     "load": "values stages sweep option options layers alternation plan pacing",
     "configuration": "yaml_nodes fields parameters file",
     "database": (
-        "names connect passfile url target steady pooler claim sessions own_database own_schema server results"
+        "names connect passfile url alchemy target steady pooler claim sessions own_database own_schema server results"
         " pipelining statement costs readiness async_statement cursor_cost copying connection cancelling isolation"
         " processes health counters tables tuning statements waits activity pulse observer explain recording handover"
     ),
