@@ -14,7 +14,7 @@ _taught: set[object] = set()
 def teach_sqlalchemy() -> None:
     """Let engines understand our URLs with every driver, where SQLAlchemy is loaded.
 
-    Its dialects hand a URL's query to the driver as arguments, which asyncpg and pg8000 call otherwise, or have none of.
+    Its dialects hand a URL's query to the driver as arguments, which asyncpg and pg8000 know by other names, if at all.
     """
     alchemy = sys.modules.get("sqlalchemy")
     if alchemy is None or alchemy in _taught:

@@ -233,8 +233,8 @@ def test_sessions_that_are_not_to_be_found_are_said(server: EmbeddedServer, newe
         marks.measured_from_ns = time.perf_counter_ns()
         time.sleep(1.5)
     assert observer.result().notes == (
-        "waits: no session on the server bears the workers' names: a client that was opened neither from worker.dsn"
-        " nor worker.url, or a pooler in between",
+        "waits: no session on the server bears the workers' names: clients were opened neither from worker.dsn nor"
+        " from worker.url, or a pooler is in between",
     )
 
 
