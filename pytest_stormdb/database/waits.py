@@ -132,8 +132,8 @@ class WaitSampler:
         """Why there are no samples, or fewer than there could be."""
         if self._blind_looks >= _BLIND and not (self._looks or self.hidden):
             yield (
-                "waits: no session on the server bears the workers' names: clients were opened neither from worker.dsn nor"
-                " from worker.url, or a pooler is in between"
+                "waits: no session on the server bears the workers' names: clients were opened neither from worker.dsn"
+                " nor from worker.url, or a pooler is in between"
             )
         if self.hidden and not self._looks:  # a session that is about to begin has no state yet, either
             yield "waits: the workers' sessions are hidden: grant this role pg_monitor, and see track_activities"
