@@ -78,8 +78,9 @@ class OwnSchema:
         if found is not None:
             self._drop()
         with reraised(f"cannot make schema {self.name}"):
-            self._admin.execute(sql.SQL("CREATE SCHEMA {}").format(self._identifier))
-            self._admin.execute(sql.SQL("COMMENT ON SCHEMA {} IS {}").format(self._identifier, MARK))
+            # In one transaction, since who is killed in between leaves what is not known as ours.
+            make = sql.SQL("CREATE SCHEMA {0}; COMMENT ON SCHEMA {0} IS {1}")
+            self._admin.execute(make.format(self._identifier, MARK))
 
     def path(self) -> list[str]:
         """The schema itself, then those that hold extensions and no table of a user's."""
