@@ -16,6 +16,7 @@ import pytest
 from pytest_stormdb.database.claim import Claim
 from pytest_stormdb.database.connect import Dsn, connect
 from pytest_stormdb.database.isolation import Home, how_to_look, isolated
+from pytest_stormdb.database.own_database import OwnDatabase
 from pytest_stormdb.embedded.server import EmbeddedServer
 from pytest_stormdb.errors import ServerError
 
@@ -190,6 +191,26 @@ def test_of_runs_that_begin_at_once_one_goes_on(at: Any, database: Database, kin
         assert all("in use by another run" in each for each in refusals), refusals
         assert len(refusals) == 3
         assert not there(database)
+
+
+def test_what_another_run_has_made_meanwhile_is_left(
+    database: Database, server: EmbeddedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run whose database was replaced before it had its lock does not drop the other run's."""
+
+    def replaced(claim: Claim) -> None:
+        database.execute("DROP DATABASE stormdb_home")
+        database.execute("CREATE DATABASE stormdb_home")
+        raise ServerError("it was gone for a moment")
+
+    monkeypatch.setattr(Claim, "renew", replaced)
+    own = OwnDatabase(database, server.dsn, "stormdb_home")
+    try:
+        with pytest.raises(ServerError, match="in use by another run"):
+            own.create()
+        assert there(database)
+    finally:
+        database.execute("DROP DATABASE IF EXISTS stormdb_home")
 
 
 @pytest.fixture
