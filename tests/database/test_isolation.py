@@ -312,6 +312,21 @@ def test_an_open_transaction_of_a_fixture_holds_up_nothing(at: Any, database: Da
     forgotten.close()
 
 
+def test_an_open_transaction_in_a_schema_is_named(at: Any, database: Database) -> None:
+    """It is waited for a few seconds, and then the schema is left for the next run to replace."""
+    with contextlib.ExitStack() as stack:
+        home = stack.enter_context(at(wanted="schema"))
+        put(home, "CREATE TABLE item ()")
+        forgotten = psycopg.connect(home.dsn, application_name="forgetful")
+        forgotten.execute("SELECT count(*) FROM item")
+        with pytest.raises(ServerError, match=r"_home is left.*is open: forgetful \(pid \d+, user postgres\)"):
+            stack.close()
+    forgotten.close()
+    with at(wanted="schema"):
+        pass
+    assert not there(database)
+
+
 def test_a_role_without_createdb_gets_a_schema(at: Any, modest: str, database: Database) -> None:
     """By itself, and it is said; asked for a database it is told how to get one."""
     with at(dsn=modest) as home:
