@@ -5,10 +5,12 @@ from __future__ import annotations
 import ast
 import json
 import os
+import select
 import subprocess
 import sys
 import tomllib
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -428,6 +430,23 @@ def test_a_disk_that_is_full() -> None:
         ended = stormdb("list", str(ROOT / "example_workloads"), stdout=full, stderr=subprocess.PIPE)
     assert ended.stderr == "stormdb list: cannot write: No space left on device\n"
     assert ended.returncode == 2
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no terminals of POSIX")
+def test_a_narrow_terminal() -> None:
+    """Lines are broken between words, and the list is all there."""
+    words = ("list", str(ROOT / "example_workloads"))
+    plain = stormdb(*words, capture_output=True).stdout
+    terminal, slave = os.openpty()
+    with ThreadPoolExecutor() as reader:
+        ended = reader.submit(stormdb, *words, stdout=slave, stderr=slave, environment={"COLUMNS": "70"})
+        shown = b""
+        while not ended.done() or select.select([terminal], [], [], 0)[0]:
+            if select.select([terminal], [], [], 0.05)[0]:
+                shown += os.read(terminal, 65_536)
+    assert ended.result().returncode == 0
+    assert shown.decode().split() == plain.split()
+    assert max(map(len, shown.decode().splitlines())) <= 70 < max(map(len, plain.splitlines()))
 
 
 def test_a_terminal_that_knows_ascii_only(tmp_path: Path) -> None:

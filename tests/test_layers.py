@@ -25,9 +25,10 @@ ROOMS = {
     "load": "values stages sweep option options layers alternation plan pacing",
     "configuration": "yaml_nodes fields parameters file",
     "database": (
-        "names connect passfile url target steady pooler claim sessions own_database own_schema server results"
-        " pipelining statement costs readiness async_statement cursor_cost copying connection cancelling isolation"
-        " processes health counters tables tuning statements waits activity pulse observer explain recording handover"
+        "names connect passfile url alchemy target steady pooler claim sessions carry_over own_database own_schema"
+        " server results pipelining statement costs readiness async_statement cursor_cost copying connection cancelling"
+        " isolation processes health counters tables tuning statements waits activity pulse observer explain recording"
+        " handover"
     ),
     "packages": (
         "names dependencies metadata leftovers discovery checksums signatures admission importer static_analysis"

@@ -183,9 +183,7 @@ def _waits(seen: Observation, spans: Mapping[int, Sequence[Span]], slow_from_s: 
 def _unclaimed(samples: Sequence[WaitSample]) -> list[str]:
     if not samples or any(sample.worker >= 0 for sample in samples):
         return []
-    return [
-        "waits: of no iteration, for nobody knows whose sessions they are (pgbench's, a pooler's, or connect=False)"
-    ]
+    return ["waits: of no iteration, for nobody knows whose sessions they are (pgbench's, or a pooler's)"]
 
 
 def _backends(begun: Mapping[int, BackendWork], ended: Sequence[BackendWork | None]) -> tuple[int, int] | None:

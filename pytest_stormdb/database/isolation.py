@@ -11,6 +11,7 @@ from typing import Any
 import psycopg
 
 from ..errors import PlanError, ServerError
+from .carry_over import carry_over
 from .claim import Claim
 from .connect import Dsn, conninfo_to_dict, redacted, same_place, with_parameters, with_search_path
 from .connection import SessionCare
@@ -136,6 +137,8 @@ def isolated(
         own = OwnDatabase(admin, ours, name) if kind == "database" else OwnSchema(admin, ours, name)
         try:
             _create(own, kind)
+            if isinstance(own, OwnDatabase):
+                notes += _carried_over(admin, target, name)
             if isinstance(own, OwnSchema):
                 dsn, inner = (with_search_path(each, *own.path()) for each in (target, ours))
             else:
@@ -155,6 +158,15 @@ def _create(own: OwnDatabase | OwnSchema, kind: str) -> None:
             raise
         less = "isolation='schema' needs no right to create databases, " if kind == "database" else ""
         raise ServerError(f"{error}; {less}isolation='none' loads what is there", error.sqlstate) from None
+
+
+def _carried_over(admin: psycopg.Connection[Any], target: Dsn, name: str) -> tuple[str, ...]:
+    parts = conninfo_to_dict(target)
+    source = str(parts.get("dbname") or admin.info.dbname)
+    refused = carry_over(admin, source, name, str(parts.get("user") or admin.info.user))
+    if not refused:
+        return ()
+    return (f"without what is set for database {source} and this role may not set: {', '.join(refused)}",)
 
 
 def _may_create_databases(admin: psycopg.Connection[Any]) -> bool:

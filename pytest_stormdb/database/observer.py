@@ -57,7 +57,8 @@ class Marks(Protocol):
 class Observer:
     """Observes one run. ``pids`` are the workers' backends, each with its worker, and may grow while it goes on.
 
-    ``dsn`` leads to a database that the load does not work in, if there is one; ``workload_dsn`` to the one it does.
+    ``dsn`` leads to a database that the load does not work in, if there is one; ``workload_dsn`` to the one it does;
+    where it ``is_pooled``, the names of sessions tell no worker.
     """
 
     def __init__(
@@ -70,6 +71,7 @@ class Observer:
         marks: Marks,
         has_warmup: bool,
         hands_in: bool = True,
+        is_pooled: bool = False,
     ) -> None:
         """``hands_in``: workers have their counters handed in when the measured part begins; pgbench does not."""
         self._dsn = dsn
@@ -79,6 +81,7 @@ class Observer:
         self._marks = marks
         self._has_warmup = has_warmup
         self._hands_in = hands_in
+        self._is_pooled = is_pooled
         self._ready = threading.Event()
         self._ended = threading.Event()
         self._seen = Observation(notes=("server activity: nothing was observed",))
@@ -122,7 +125,8 @@ class _Watch:
         self._conn = conn
         self._observer = observer
         self._pids, self._ended, self._marks = observer._pids, observer._ended, observer._marks
-        self._sampler = WaitSampler(conn, observer._name, self._pids, self._marks.mark)
+        knows_names = not observer._is_pooled
+        self._sampler = WaitSampler(conn, observer._name, self._pids, self._marks.mark, knows_names=knows_names)
         self._database = str(conninfo_to_dict(observer._workload_dsn).get("dbname") or conn.info.dbname)
         self._counters: Counters | None = None
         self._pulses: list[Pulse] = []

@@ -19,6 +19,9 @@ Admin = psycopg.Connection[Any]
 _PATIENCE_S = 4.0
 _POLL_S = 0.2
 _INVALID = -2  # datconnlimit of a database whose drop was interrupted
+_UNTOLD = 1_937_010_546
+"""A limit of connections that is none, and nobody else's: so a database is known as ours from the statement on that
+makes it. The comment comes in the next one, before which a run may be killed."""
 
 
 class OwnDatabase:
@@ -38,15 +41,17 @@ class OwnDatabase:
                 [self.name],
             ).fetchone()
         if found is not None:
-            if found[0] != MARK:
+            if found[0] != MARK and not (found[0] is None and found[1] == _UNTOLD):
                 raise ServerError(f"database {self.name} exists and was not made by pytest-stormdb; drop or rename it")
             self._clear(is_valid=found[1] != _INVALID)
-        self._make()
+        made = self._make()
         try:
             self.claim.renew()
         except InUseError:
             raise
         except ServerError as error:
+            if self._oid() != made:  # another run began at the same time, and has replaced it
+                raise _in_use(self.name) from None
             self._drop()
             raise _unreachable(error, self.name) from None
 
@@ -84,7 +89,7 @@ class OwnDatabase:
         deadline_s = monotonic() + _PATIENCE_S
         while any(session.is_busy and session.is_ours for session in self._sessions()):
             if monotonic() > deadline_s:
-                raise InUseError(f"database {self.name} is in use by another run on this server; wait for its end")
+                raise _in_use(self.name)
             time.sleep(_POLL_S)
 
     def _strangers(self) -> str:
@@ -100,8 +105,17 @@ class OwnDatabase:
         with reraised(f"cannot see who is in database {self.name}"):
             return sessions_in(self._admin, self.name)
 
-    def _make(self) -> None:
-        make = sql.SQL("CREATE DATABASE {} TEMPLATE template0 ENCODING 'UTF8'").format(self._identifier)
+    def _oid(self) -> int | None:
+        """Which database has the name now."""
+        with reraised(f"cannot look for database {self.name}"):
+            row = self._admin.execute("SELECT oid FROM pg_database WHERE datname = %s", [self.name]).fetchone()
+        return row and int(row[0])
+
+    def _make(self) -> int | None:
+        """Make it; its oid."""
+        make = sql.SQL("CREATE DATABASE {} TEMPLATE template0 ENCODING 'UTF8' CONNECTION LIMIT {}").format(
+            self._identifier, _UNTOLD
+        )
         try:
             with reraised(f"cannot make database {self.name}"):
                 try:
@@ -110,11 +124,10 @@ class OwnDatabase:
                     self._admin.execute(make + sql.SQL(" LOCALE 'C'"))
                 self._admin.execute(sql.SQL("COMMENT ON DATABASE {} IS {}").format(self._identifier, MARK))
         except ServerError as error:
-            if error.sqlstate in ("42P04", "23505"):
-                raise InUseError(
-                    f"database {self.name} is in use by another run on this server; wait for its end"
-                ) from None
+            if error.sqlstate in ("42P04", "23505", "3D000"):
+                raise _in_use(self.name) from None
             raise
+        return self._oid()
 
     def _drop(self) -> None:
         with reraised(f"cannot drop database {self.name}"):
@@ -123,6 +136,10 @@ class OwnDatabase:
 
 def _into(dsn: str, name: str) -> Dsn:
     return with_parameters(dsn, dbname=name)
+
+
+def _in_use(name: str) -> InUseError:
+    return InUseError(f"database {name} is in use by another run on this server; wait for its end")
 
 
 def _unreachable(error: ServerError, name: str) -> ServerError:

@@ -11,10 +11,20 @@ from ..errors import ServerError
 from .claim import Claim
 from .connect import reraised
 from .names import MARK
+from .sessions import sessions_in
 
 Admin = psycopg.Connection[Any]
 _AT_ONCE = 100
 """Relations dropped in one transaction: each takes some locks, and a server has 64 for each connection."""
+
+_PATIENTLY = sql.SQL("SET LOCAL lock_timeout = '5s'; ")
+"""Before a statement, in whose transaction it holds: a fixture may have left one open."""
+
+_HOLDERS = """
+    SELECT DISTINCT l.pid FROM pg_locks l JOIN pg_class c ON c.oid = l.relation
+    WHERE l.granted AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+      AND c.relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = %s)
+"""
 
 _EXTENSION_SCHEMAS = """
     SELECT DISTINCT n.nspname FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace
@@ -78,8 +88,9 @@ class OwnSchema:
         if found is not None:
             self._drop()
         with reraised(f"cannot make schema {self.name}"):
-            self._admin.execute(sql.SQL("CREATE SCHEMA {}").format(self._identifier))
-            self._admin.execute(sql.SQL("COMMENT ON SCHEMA {} IS {}").format(self._identifier, MARK))
+            # In one transaction, since who is killed in between leaves what is not known as ours.
+            make = sql.SQL("CREATE SCHEMA {0}; COMMENT ON SCHEMA {0} IS {1}")
+            self._admin.execute(make.format(self._identifier, MARK))
 
     def path(self) -> list[str]:
         """The schema itself, then those that hold extensions and no table of a user's."""
@@ -101,10 +112,22 @@ class OwnSchema:
                     f"schema {self.name} is left: dropping it would take a part of {', '.join(outside[:5])} along,"
                     " which depends on it"
                 )
-            while relations := self._relations():
-                for statement in relations:
-                    self._admin.execute(statement)
-            self._admin.execute(sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(self._identifier))
+            try:
+                while relations := self._relations():
+                    for statement in relations:
+                        self._admin.execute(_PATIENTLY + statement)
+                self._admin.execute(_PATIENTLY + sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(self._identifier))
+            except psycopg.errors.LockNotAvailable:
+                raise ServerError(
+                    f"schema {self.name} is left, since a transaction in it is open: {self._holders()};"
+                    " the next run replaces it when that has ended"
+                ) from None
+
+    def _holders(self) -> str:
+        """The sessions that have locked something in it."""
+        rows = self._admin.execute(_HOLDERS, [self.name]).fetchall()
+        pids = {row[0] for row in rows}
+        return ", ".join(str(each) for each in sessions_in(self._admin, self._admin.info.dbname) if each.pid in pids)
 
     def _relations(self) -> list[sql.Composed]:
         """Statements that drop tables until so few are left that one statement drops all."""

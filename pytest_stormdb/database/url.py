@@ -8,15 +8,17 @@ from psycopg.conninfo import conninfo_to_dict
 
 from .passfile import password_of
 
-_UNDERSTOOD = ("sslmode", "sslrootcert", "sslcert", "sslkey", "sslcrl", "target_session_attrs", "options")
-"""What asyncpg, psycopg2 and SQLAlchemy know beside the address; another key is an error to one of them."""
+UNDERSTOOD = (
+    "sslmode", "sslrootcert", "sslcert", "sslkey", "sslcrl", "target_session_attrs", "options", "application_name"
+)  # fmt: skip
+"""What libpq and asyncpg know beside the address; another key is an error to one of them."""
 
 
 def url_of(dsn: str) -> str:
     """``postgresql://user:password@host:port/database``; a Unix socket's folder, or several hosts, as ``?host=``."""
     parts = {key: str(value) for key, value in conninfo_to_dict(dsn).items() if value not in (None, "")}
     host, port = parts.get("host") or parts.get("hostaddr") or "", parts.get("port", "")
-    query = {key: parts[key] for key in _UNDERSTOOD if key in parts}
+    query = {key: parts[key] for key in UNDERSTOOD if key in parts}
     if "/" in host or "," in host or host.startswith("@"):
         query = {"host": host, **({"port": port} if port else {}), **query}
         host = port = ""

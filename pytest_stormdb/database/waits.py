@@ -6,9 +6,9 @@ import random
 import sys
 from array import array
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import psycopg
 from psycopg import sql
@@ -23,7 +23,8 @@ _BLOCKERS_EVERY_NS = 1_000_000_000
 _BLIND = 3
 _OPEN_NS = (1 << 63) - 1
 _LOOK = """
-    SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint, pid, state, wait_event_type, wait_event
+    SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint, pid, state, wait_event_type, wait_event,
+           application_name
     FROM pg_stat_get_activity(NULL) WHERE starts_with(application_name, %s) OR pid = ANY(%s)
 """
 _BLOCKERS = """
@@ -51,8 +52,19 @@ class Blocker:
         return f"{idle}{self.query or 'a session that may not be seen'}{'' if self.is_ours else ' (of another client)'}"
 
 
+class _Session(NamedTuple):
+    worker: int
+    pid: int
+    state: str | None
+    wait_type: str | None
+    wait_event: str | None
+
+
 class WaitSampler:
     """Looks at the backends of a run, which are known by ``pids`` (each with its worker) and its application name.
+
+    A session of a worker's own client bears the worker's name, ``name`` and its number, unless ``knows_names`` is
+    False, since a pooler keeps sessions under names of others.
 
     Whoever keeps the spans of iterations is told by ``mark`` which to keep: those that end while a look goes on, when
     it is told a far future, and those that were in flight at the end of the last one, the instant it is told then.
@@ -60,7 +72,13 @@ class WaitSampler:
     """
 
     def __init__(
-        self, conn: psycopg.Connection[Any], name: str, pids: Mapping[int, int], mark: Callable[[int], None]
+        self,
+        conn: psycopg.Connection[Any],
+        name: str,
+        pids: Mapping[int, int],
+        mark: Callable[[int], None],
+        *,
+        knows_names: bool = True,
     ) -> None:
         self.blockers: Counter[Blocker] = Counter()
         self.hidden = 0
@@ -70,6 +88,7 @@ class WaitSampler:
         self._name = name
         self._pids = pids
         self._mark = mark
+        self._knows_names = knows_names
         self._jitter = random.Random()
         self._events: list[str] = []
         self._numbers: dict[str, int] = {}
@@ -93,7 +112,7 @@ class WaitSampler:
         if not rows:
             return
         at_ns = self._clock.instant_ns(sent_ns, received_ns, rows[0][0] * 1000)
-        waiting = [self._note(at_ns, *row[1:]) for row in rows]
+        waiting = [self._note(at_ns, session) for session in self._sessions(row[1:] for row in rows)]
         locked = [pid for pid in waiting if pid]
         if locked and received_ns >= self._blockers_at_ns:
             self._blockers_at_ns = received_ns + _BLOCKERS_EVERY_NS
@@ -112,21 +131,38 @@ class WaitSampler:
     def complaints(self) -> Iterator[str]:
         """Why there are no samples, or fewer than there could be."""
         if self._blind_looks >= _BLIND and not (self._looks or self.hidden):
-            yield "waits: no session of the workers is visible on the server (is there a pooler in between?)"
+            yield (
+                "waits: no session on the server bears the workers' names: clients were opened neither from worker.dsn"
+                " nor from worker.url, or a pooler is in between"
+            )
         if self.hidden and not self._looks:  # a session that is about to begin has no state yet, either
             yield "waits: the workers' sessions are hidden: grant this role pg_monitor, and see track_activities"
 
-    def _note(self, at_ns: int, pid: int, state: str | None, kind: str | None, event: str | None) -> int:
+    def _sessions(self, rows: Iterable[tuple[Any, ...]]) -> Iterable[_Session]:
+        """One for each worker, that in a statement where it has several; those that no worker claims are all there."""
+        found: dict[int, _Session] = {}
+        for pid, state, wait_type, wait_event, application in rows:
+            worker = self._pids.get(pid, self._worker_by_name(application))
+            key = worker if worker >= 0 else -pid
+            if key not in found or state == "active":
+                found[key] = _Session(worker, pid, state, wait_type, wait_event)
+        return found.values()
+
+    def _worker_by_name(self, application: str | None) -> int:
+        number = (application or "").removeprefix(f"{self._name} ")
+        return int(number) if self._knows_names and number.isdecimal() else -1
+
+    def _note(self, at_ns: int, session: _Session) -> int:
         """Keep a sample; the pid where it waits for a lock, else 0. Nothing can be said of a backend without state."""
-        if state in (None, "disabled"):
+        if session.state in (None, "disabled"):
             self.hidden += 1
             return 0
-        name = event_of(state, kind, event)
+        name = event_of(session.state, session.wait_type, session.wait_event)
         number = self._numbers.setdefault(sys.intern(name), len(self._events))
         if number == len(self._events):
             self._events.append(name)
-        self._looks.extend((at_ns, self._pids.get(pid, -1), number))
-        return pid if kind == "Lock" else 0
+        self._looks.extend((at_ns, session.worker, number))
+        return session.pid if session.wait_type == "Lock" else 0
 
     def _ask_who_blocks(self, pids: Sequence[int]) -> None:
         for pid, state, query, application in self._conn.execute(_BLOCKERS, [list(pids)]):

@@ -81,9 +81,12 @@ def stormdb_connection(request: pytest.FixtureRequest, _stormdb_home: Home) -> I
 @pytest.fixture(scope="module")
 def stormdb_url(_stormdb_home: Home) -> str:
     """A URL into the workload's own database, for set-up with any client."""
+    from ..database.alchemy import teach_sqlalchemy
+    from ..database.connect import with_parameters
     from ..database.url import url_of
 
-    return url_of(_stormdb_home.dsn)
+    teach_sqlalchemy()
+    return url_of(with_parameters(_stormdb_home.dsn, application_name=None))
 
 
 @pytest.fixture(scope="module")

@@ -60,7 +60,13 @@ def watches_of(job: Job, home: Home, monitor: Monitor, interim: Interim, exporte
         monitor=monitor,
         noise=NoiseWatch(ServerProcesses([(home.outside_dsn, job.name)])),
         observer=Observer(
-            *places, job.name, pids=looks.backends, marks=looks, has_warmup=has_warmup, hands_in=hands_in
+            *places,
+            job.name,
+            pids=looks.backends,
+            marks=looks,
+            has_warmup=has_warmup,
+            hands_in=hands_in,
+            is_pooled=home.is_pooled,
         ),
         interim=interim,
         exporters=exporters,

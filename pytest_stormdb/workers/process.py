@@ -131,6 +131,8 @@ def _live(
     if sys.platform == "linux":
         _die_with(parent)
         wake_on_time()
+    # What libpq calls sessions whose address has no name: those of engines and Django's aliases that came along.
+    os.environ["PGAPPNAME"] = job.session_name(ids[0]) if len(ids) == 1 else job.name
     channel = PipeChannel(connection, lambda: os._exit(1))
     with forwarded(channel.send, job.workload.name), told(job, ids, channel):
         inherited.disconnect()

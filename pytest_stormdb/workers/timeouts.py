@@ -209,4 +209,4 @@ def _interrupt(loop: Loop) -> None:
 def _raise_timeout(number: int, frame: FrameType | None) -> None:
     loop = _interruptible
     if loop is not None and not loop.turns.is_waiting and loop.overdue == loop.worker.iteration and is_in_call(frame):
-        raise IterationTimeout("interrupted: it was not waiting for the server")
+        raise IterationTimeout("interrupted: no session of its name was waiting for the server")

@@ -103,8 +103,10 @@ class Worker:
     @property
     def url(self) -> str:
         """``dsn`` as a URL, for clients that take no connection string of libpq's."""
+        from ..database.alchemy import teach_sqlalchemy
         from ..database.url import url_of
 
+        teach_sqlalchemy()
         return url_of(self.dsn)
 
     def on_connect(self, function: Callable[[Any], Any]) -> Any:

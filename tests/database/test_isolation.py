@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -13,6 +16,7 @@ import pytest
 from pytest_stormdb.database.claim import Claim
 from pytest_stormdb.database.connect import Dsn, connect
 from pytest_stormdb.database.isolation import Home, how_to_look, isolated
+from pytest_stormdb.database.own_database import OwnDatabase
 from pytest_stormdb.embedded.server import EmbeddedServer
 from pytest_stormdb.errors import ServerError
 
@@ -127,6 +131,131 @@ def test_somebody_elses_is_refused(at: Any, database: Database, kind: str, comme
         database.execute(f"DROP {kind} stormdb_home".encode())
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_a_run_left_that_was_killed_in_the_making_is_replaced(at: Any, database: Database, kind: str) -> None:
+    """Between the statement that makes it and the one that marks it, too."""
+    child = os.fork()
+    if not child:
+        execute = psycopg.Connection.execute
+
+        def killed(self: Any, query: Any, *args: Any, **kwargs: Any) -> Any:
+            if "COMMENT ON" in (query if isinstance(query, str) else query.as_string()):
+                os.kill(os.getpid(), signal.SIGKILL)
+            return execute(self, query, *args, **kwargs)
+
+        psycopg.Connection.execute = killed  # type: ignore[method-assign]
+        try:
+            with at(wanted=kind):
+                pass
+        finally:
+            os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+    left = there(database)
+    assert left or kind == "schema"
+    with at(wanted=kind) as home:
+        put(home, "CREATE TABLE item ()")
+    assert not there(database)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_of_runs_that_begin_at_once_one_goes_on(at: Any, database: Database, kind: str) -> None:
+    """Whichever comes first: never two, and none takes away what another one has."""
+    for _ in range(5):
+        inside: list[int] = []
+        refusals: list[str] = []
+        barrier, ended = threading.Barrier(4), threading.Event()
+
+        def begin(
+            number: int, barrier: Any = barrier, ended: Any = ended, inside: Any = inside, said: Any = refusals
+        ) -> None:
+            barrier.wait()
+            try:
+                with at(wanted=kind) as home:
+                    inside.append(number)
+                    put(home, "CREATE TABLE item ()")
+                    ended.wait(30)
+                    put(home, "DROP TABLE item")
+            except ServerError as error:
+                said.append(str(error))
+
+        threads = [threading.Thread(target=begin, args=[number]) for number in range(4)]
+        for thread in threads:
+            thread.start()
+        deadline_s = time.monotonic() + 20
+        while len(inside) + len(refusals) < 4 and time.monotonic() < deadline_s:
+            time.sleep(0.02)
+        ended.set()
+        for thread in threads:
+            thread.join()
+        assert len(inside) == 1, (inside, refusals)
+        assert all("in use by another run" in each for each in refusals), refusals
+        assert len(refusals) == 3
+        assert not there(database)
+
+
+def test_what_another_run_has_made_meanwhile_is_left(
+    database: Database, server: EmbeddedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run whose database was replaced before it had its lock does not drop the other run's."""
+
+    def replaced(claim: Claim) -> None:
+        database.execute("DROP DATABASE stormdb_home")
+        database.execute("CREATE DATABASE stormdb_home")
+        raise ServerError("it was gone for a moment")
+
+    monkeypatch.setattr(Claim, "renew", replaced)
+    own = OwnDatabase(database, server.dsn, "stormdb_home")
+    try:
+        with pytest.raises(ServerError, match="in use by another run"):
+            own.create()
+        assert there(database)
+    finally:
+        database.execute("DROP DATABASE IF EXISTS stormdb_home")
+
+
+@pytest.fixture
+def app(database: Database) -> Iterator[str]:
+    """A database with settings of its own, for all and for one role."""
+    database.execute("CREATE DATABASE app")
+    database.execute("CREATE ROLE maker LOGIN CREATEDB")
+    yield "app"
+    database.execute("DROP DATABASE app")
+    database.execute("DROP ROLE maker")
+
+
+def test_settings_of_the_target_hold(at: Any, database: Database, server: EmbeddedServer, app: str) -> None:
+    """Those of its database and of a role in it; a path with public, too, but none that leads to nothing."""
+    for statement in (
+        "ALTER DATABASE app SET timezone = 'Asia/Tokyo'",
+        'ALTER DATABASE app SET search_path = "$user", public, "Odd, ""name"',
+        "ALTER DATABASE app SET datestyle = 'SQL, DMY'",
+        "ALTER DATABASE app SET default_transaction_isolation = 'repeatable read'",
+        "ALTER ROLE maker IN DATABASE app SET work_mem = '7MB'",
+        "ALTER DATABASE app SET role = 'pg_monitor'",
+    ):
+        database.execute(statement.encode())
+    names = ("TimeZone", "search_path", "DateStyle", "default_transaction_isolation", "work_mem", "role")
+    with at(dsn=f"{server.dsn} user=maker dbname=app") as home, connect(home.dsn, name="test") as conn:
+        assert home.notes == ()
+        assert [conn.execute("SELECT current_setting(%s)", [name]).fetchone()[0] for name in names] == [  # type: ignore[index]
+            "Asia/Tokyo", '"$user", public, "Odd, ""name"', "SQL, DMY", "repeatable read", "7MB", "none",
+        ]  # fmt: skip
+
+
+def test_a_setting_that_may_not_be_carried_over_is_said(
+    at: Any, database: Database, server: EmbeddedServer, app: str
+) -> None:
+    """By name; a path that leads to no schema of a new database is left, since nothing could be made there."""
+    database.execute("ALTER DATABASE app SET log_min_duration_statement = '1s'")
+    database.execute("ALTER DATABASE app SET my.greeting = 'it''s mine'")
+    database.execute("ALTER DATABASE app SET search_path = shop")
+    with at(dsn=f"{server.dsn} user=maker dbname=app") as home:
+        assert home.notes == (
+            "without what is set for database app and this role may not set: log_min_duration_statement, my.greeting",
+        )
+        put(home, "CREATE TABLE item ()")
+
+
 def test_sessions_of_a_live_run_that_lost_its_lock(at: Any, database: Database) -> None:
     """A second run is refused while the first's workers are at work, and the first stops when its name is taken."""
     with at() as home, connect(home.dsn, name="stormdb 1") as worker:
@@ -181,6 +310,21 @@ def test_an_open_transaction_of_a_fixture_holds_up_nothing(at: Any, database: Da
         forgotten.execute("CREATE TABLE item ()")
     assert not there(database)
     forgotten.close()
+
+
+def test_an_open_transaction_in_a_schema_is_named(at: Any, database: Database) -> None:
+    """It is waited for a few seconds, and then the schema is left for the next run to replace."""
+    with contextlib.ExitStack() as stack:
+        home = stack.enter_context(at(wanted="schema"))
+        put(home, "CREATE TABLE item ()")
+        forgotten = psycopg.connect(home.dsn, application_name="forgetful")
+        forgotten.execute("SELECT count(*) FROM item")
+        with pytest.raises(ServerError, match=r"_home is left.*is open: forgetful \(pid \d+, user postgres\)"):
+            stack.close()
+    forgotten.close()
+    with at(wanted="schema"):
+        pass
+    assert not there(database)
 
 
 def test_a_role_without_createdb_gets_a_schema(at: Any, modest: str, database: Database) -> None:

@@ -219,9 +219,8 @@ def test_a_role_that_may_see_little_gets_less_and_one_line(
     activity = observed.activity
     assert activity.waits.samples == 0
     assert activity.waits.cause == ""
-    assert activity.notes == (
-        "waits: the workers' sessions are hidden: grant this role pg_monitor, and see track_activities",
-    )
+    hidden = "waits: the workers' sessions are hidden: grant this role pg_monitor, and see track_activities"
+    assert hidden in activity.notes  # PostgreSQL 14 has more to say of its counters
     assert activity.growth.get("database", "commits") == pytest.approx(observed.operations, abs=4)
 
 
@@ -232,9 +231,10 @@ def test_sessions_that_are_not_to_be_found_are_said(server: EmbeddedServer, newe
     with observer.during():
         marks.measured_from_ns = time.perf_counter_ns()
         time.sleep(1.5)
-    assert observer.result().notes == (
-        "waits: no session of the workers is visible on the server (is there a pooler in between?)",
-    )
+    assert (
+        "waits: no session on the server bears the workers' names: clients were opened neither from worker.dsn"
+        " nor from worker.url, or a pooler is in between"
+    ) in observer.result().notes
 
 
 def test_a_server_that_cannot_be_reached_is_a_note(server: EmbeddedServer, newest_dsn: str) -> None:

@@ -26,7 +26,7 @@ def test_libpq_reads_the_same(user: str, password: str, dbname: str, host: str) 
         ("host=db user=me password='a@b/c' dbname=app", "postgresql://me:a%40b%2Fc@db/app"),
         ("host=/run/pg port=5432 user=me dbname=app", "postgresql://me@/app?host=%2Frun%2Fpg&port=5432"),
         ("host=db dbname=app sslmode=require gssencmode=disable hostaddr=''", "postgresql://db/app?sslmode=require"),
-        ("host=db application_name='stormdb 1' connect_timeout=3", "postgresql://db/"),
+        ("host=db application_name='stormdb 1' connect_timeout=3", "postgresql://db/?application_name=stormdb%201"),
     ],
 )
 def test_only_what_all_clients_understand(dsn: str, url: str) -> None:

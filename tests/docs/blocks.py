@@ -9,6 +9,7 @@ How to write a document so that it can be run:
   ``...`` for what varies. In a ``bash`` block every line is a command. Load is shortened, and goes to our server.
   ``console fails`` says that the last command must not succeed, ``console skip="..."`` why none of them can run here.
 - ``yaml`` is loaded as a configuration or as metadata where it is one, ``toml`` as a pyproject.toml, ``json`` parsed.
+- A folder with a pyproject.toml is a project of its own, whose tests are run by the document's own commands.
 - ``sql title="transfer.sql"`` writes a script for the blocks that run it.
 - ``text`` is output, and is not looked at. There is no other language.
 """
@@ -46,7 +47,8 @@ EXEMPT = {
 LIMIT_S = 120.0
 PYTEST = {  # the plugins that documents speak of; to load all that are installed takes seconds each time
     "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
-    "PYTEST_PLUGINS": "pytest_stormdb.plugin.hooks,xdist.plugin,pytest_benchmark.plugin",
+    "PYTEST_PLUGINS": "pytest_stormdb.plugin.hooks,xdist.plugin,pytest_benchmark.plugin,pytest_django.plugin"
+    ",pytest_postgresql.plugin",
     "COLUMNS": "200",
 }
 SHORT = "--stormdb-duration=300ms --stormdb-warmup=0s --stormdb-slo='p50 < 1m' --stormdb-slo='throughput > 1/h'"
@@ -115,9 +117,10 @@ class Scratch:
                 raise AssertionError(f"{block.place}: the language {other!r} of this block is none of ours")
 
     def finish(self, place: str) -> None:
-        """Run the tests that the document's Python blocks hold."""
-        if any("example_workloads" not in path.parts for path in self._folder.rglob("test_*.py")):
-            self._succeeds("pytest -q --stormdb-smoke --ignore=example_workloads", place)
+        """Run the tests that the document's Python blocks hold, but not those of projects of their own."""
+        ours = ("example_workloads", *(path.parent.name for path in self._folder.glob("*/pyproject.toml")))
+        if any(not set(ours) & set(path.parts) for path in self._folder.rglob("test_*.py")):
+            self._succeeds(f"pytest -q --stormdb-smoke {' '.join(f'--ignore={name}' for name in ours)}", place)
         if self._measured:
             self._succeeds(f"pytest -q {shlex.join(self._measured)} {SHORT}", place)
 

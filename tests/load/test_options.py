@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
 
 from pytest_stormdb.errors import PlanError
 from pytest_stormdb.load import options
@@ -50,6 +54,21 @@ def test_a_plan_has_a_field_for_each_of_its_options() -> None:
 def test_defaults_can_be_read(option: Option) -> None:
     """A default is written as a user would write it, and read as what a user writes."""
     assert (option.parsed_default is NOT_GIVEN) == (option.default is NOT_GIVEN)
+
+
+WORDS = st.text("0123456789.:->,;=x%s m/hexpk<e²٣∞", max_size=16) | st.text(max_size=8)
+"""Texts that look like a duration, a rate, stages or a sweep, with digits that are none of ASCII's, and others."""
+PLAIN = st.none() | st.booleans() | st.integers() | st.floats() | WORDS | st.binary(max_size=3)
+VALUES = PLAIN | st.lists(PLAIN | st.tuples(PLAIN, PLAIN), max_size=3) | st.dictionaries(WORDS, PLAIN, max_size=2)
+
+
+@pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.name)
+@given(value=VALUES)
+@hypothesis_settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+def test_any_value_is_read_or_refused(option: Option, value: Any) -> None:
+    """Whatever a mark, an ini file or a command line says: a value or a sentence, and no other exception."""
+    with contextlib.suppress(PlanError):
+        option.parse(value, "it")
 
 
 @pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.name)

@@ -220,3 +220,20 @@ def test_a_threshold_mark_without_a_threshold_is_an_error(suite: Suite) -> None:
     result = suite.run()
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines(["mark stormdb_slo of test_it: no threshold; write one such as 'p99 < 20ms'"])
+
+
+def test_a_threshold_that_nobody_can_judge_is_no_plain_green(suite: Suite) -> None:
+    """The p99.9 of eight iterations: a warning, counted in the last line, or a failure where that is asked for."""
+    suite.write("""
+        import pytest
+
+        @pytest.mark.stormdb_slo("p99.9 < 1m")
+        @pytest.mark.stormdb(workers=1, iterations=8)
+        def test_it(worker):
+            worker.conn.execute("SELECT 1")
+    """)
+    result = suite.run("--stormdb-json=runs.json")
+    result.assert_outcomes(passed=1, warnings=1)
+    result.stdout.fnmatch_lines(["*InconclusiveWarning: *p99.9 < 1*", "*= 1 passed, 1 warning, 1 inconclusive in *"])
+    assert suite.runs()[0]["outcome"] == "inconclusive"
+    suite.run("--stormdb-inconclusive=fail").assert_outcomes(failed=1)

@@ -242,6 +242,47 @@ def test_a_server_frozen_for_five_seconds(session: Start, doomed: EmbeddedServer
     assert running.left_nothing(doomed.dsn)
 
 
+def test_a_server_frozen_for_good(session: Start, doomed: EmbeddedServer) -> None:
+    """The session ends all the same, with the results until then: nothing of ours is waited for without end."""
+    running = session(QUICK.replace("60s", "3s"), dsn=doomed.dsn)
+    settle(running, "running0", "running1", "running2")
+    pids = server_processes(doomed)
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        ended = running.end(2 * LIMIT_S)
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
+    assert ended.status != 0
+    assert ended.run["totals"]["operations"] > 300
+    assert running.left_nothing()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_signal_in_the_tear_down(session: Start, dsn: str, number: signal.Signals) -> None:
+    """A tear-down that hangs is ended from outside, as by pytest-timeout: the results are on the disk."""
+    hangs = """
+        import time
+
+        @pytest.fixture
+        def slow():
+            yield
+            open("leaving", "w").close()
+            time.sleep(60)
+
+        @pytest.mark.stormdb(workers=2, iterations=5)
+        def test_it(worker, slow):
+            worker.conn.execute("SELECT 1")
+    """
+    running = session(hangs, dsn=dsn)
+    running.wait_for("leaving")
+    running.process.send_signal(number)
+    ended = running.end(LIMIT_S)
+    assert (ended.run["outcome"], ended.run["totals"]["operations"]) == ("passed", 10)
+    assert running.left_nothing(dsn)
+
+
 def test_a_server_out_of_connections(session: Start, doomed: EmbeddedServer) -> None:
     """More workers than free connections are refused before the load, with both numbers."""
     ended = session(QUICK, "--stormdb-workers=30", dsn=doomed.dsn).end(LIMIT_S)

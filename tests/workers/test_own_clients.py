@@ -10,6 +10,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from pytest_stormdb.record import RunRecord
 from pytest_stormdb.workload.contract import WorkerPlaceholder
 from pytest_stormdb.workload.resources import WorkerFixture
 
@@ -120,6 +121,84 @@ def test_asyncpg(dsn: str) -> None:
         await own(HANGS if worker.iteration == 1 else "SELECT 1")
 
     fixture = WorkerFixture(own_asyncpg, PLACEHOLDER)
+    record = load(hangs_once, dsn, arguments={"own": fixture}, iterations=4, timeout="300ms", connect=False)
+    assert errors_of(record) == {"timeout": 1}
+    assert record.statistics.total.count == 3
+    assert busy_sessions(dsn) == []
+
+
+def by_alchemy(driver: str) -> WorkerFixture:
+    """A connection of SQLAlchemy's, opened from the URL with this driver."""
+
+    def own(worker: Any) -> Iterator[Any]:
+        alchemy = pytest.importorskip("sqlalchemy")
+        url = alchemy.make_url(worker.url).set(drivername=f"postgresql+{driver}")
+        engine = alchemy.create_engine(url, isolation_level="AUTOCOMMIT")
+        with engine.connect() as connection:
+            yield lambda text: connection.execute(alchemy.text(text))
+        engine.dispose()
+
+    return WorkerFixture(own, PLACEHOLDER)
+
+
+@pytest.mark.parametrize("driver", ["psycopg", "psycopg2", "pg8000"])
+def test_sqlalchemy_from_the_url(dsn: str, driver: str) -> None:
+    """Whatever the driver, the URL leads to the socket, its session is known by name, and what hangs is cancelled."""
+    pytest.importorskip(driver)
+
+    def hangs_once(worker: Any, own: Any) -> None:
+        own(HANGS if worker.iteration == 1 else "SELECT pg_sleep(0.2)")
+
+    record = load(hangs_once, dsn, arguments={"own": by_alchemy(driver)}, iterations=5, timeout="1s", connect=False)
+    assert (record.outcome, errors_of(record)) == ("failed", {"timeout": 1}), record.reasons
+    assert record.statistics.total.count == 4
+    assert busy_sessions(dsn) == []
+    assert sleeping(record) > 0.5
+
+
+def sleeping(record: RunRecord) -> float:
+    """The share of response time that sessions were seen to sleep, on the server."""
+    assert record.server_activity is not None
+    share = record.server_activity.waits.everything.share("Timeout:PgSleep")
+    return share.share if share is not None else 0.0
+
+
+async def own_async_alchemy(worker: Any) -> AsyncIterator[Any]:
+    alchemy = pytest.importorskip("sqlalchemy")
+    asyncio_of = pytest.importorskip("sqlalchemy.ext.asyncio")
+    url = alchemy.make_url(worker.url).set(drivername="postgresql+asyncpg")
+    engine = asyncio_of.create_async_engine(url, isolation_level="AUTOCOMMIT")
+    async with engine.connect() as connection:
+        yield lambda text: connection.execute(alchemy.text(text))
+    await engine.dispose()
+
+
+@pytest.mark.parametrize("own", [own_asyncpg, own_async_alchemy])
+def test_asyncpg_from_the_url(dsn: str, own: Any) -> None:
+    """By itself and below SQLAlchemy, which would take the URL's parameters for arguments: its waits are seen."""
+    pytest.importorskip("asyncpg")
+
+    async def sleeps(worker: Any, own: Any) -> None:
+        await own("SELECT pg_sleep(0.2)")
+
+    fixture = WorkerFixture(own, PLACEHOLDER)
+    record = load(sleeps, f"{dsn} sslmode=prefer", arguments={"own": fixture}, iterations=6, connect=False)
+    assert (record.outcome, errors_of(record)) == ("passed", {}), record.reasons
+    assert sleeping(record) > 0.5
+
+
+def test_a_session_without_an_address_of_ours(dsn: str) -> None:
+    """A client of libpq's that was given no name has the worker's: an engine that came along from the set-up."""
+    plain = dsn
+
+    def own(worker: Any) -> Iterator[Any]:
+        with psycopg.connect(plain, autocommit=True) as connection:
+            yield connection.execute
+
+    def hangs_once(worker: Any, own: Any) -> None:
+        own(HANGS if worker.iteration == 1 else "SELECT 1")
+
+    fixture = WorkerFixture(own, PLACEHOLDER)
     record = load(hangs_once, dsn, arguments={"own": fixture}, iterations=4, timeout="300ms", connect=False)
     assert errors_of(record) == {"timeout": 1}
     assert record.statistics.total.count == 3
