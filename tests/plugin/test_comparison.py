@@ -283,7 +283,7 @@ def test_bad_arguments_are_told_at_once(suite: Suite, call: str, sentence: str) 
 
 
 def test_an_undecided_comparison_warns_or_fails(suite: Suite) -> None:
-    """With a margin too small to tell, it passes with a warning and is counted in the last line, under -W error too; or fails."""
+    """Too little to tell, it passes with a warning and is counted in the last line, under -W error too; or it fails."""
     suite.write("""
         def one(worker):
             worker.conn.execute("SELECT 1")
