@@ -36,7 +36,7 @@ ROOMS = {
     ),
     "verdict": "validity server_figures threshold judgement interim betting comparison costs history",
     "record": "",
-    "workload": "binding outcome script pgbench contract resources",
+    "workload": "binding draws outcome script pgbench contract resources",
     "engine": "program command log process threads report driving errands",
     "telemetry": "logs buckets exporters prometheus opentelemetry",
     "workers": (

@@ -20,7 +20,7 @@ from ..measurement.machine import cpus
 from ..measurement.recorder import Recorder
 from ..measurement.trace import Tracer
 from ..measurement.usage import SchedulerUsage
-from ..workload.contract import Worker, Workload
+from ..workload.contract import UnconnectedWorker, Worker, Workload
 from ..workload.resources import Resources
 from .arrivals import ArrivalQueue
 from .deadline import Deadline
@@ -213,7 +213,7 @@ class WorkerRuntime:
 
 def _make_worker(job: Job, worker_id: int, recorder: Recorder) -> Worker:
     """The worker as the workload sees it; its connection comes later."""
-    return Worker(
+    return (Worker if job.plan.connect else UnconnectedWorker)(
         id=worker_id,
         count=job.plan.workers,
         dsn=with_parameters(job.dsn, application_name=job.session_name(worker_id)),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import random
 import traceback
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
@@ -19,6 +18,7 @@ from ..measurement.values import as_name, as_number
 from ..realtime import perf_counter_ns
 from ..units import titled
 from .binding import bound
+from .draws import Draws
 from .outcome import abort_in, failure_of
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ class Worker:
         self.batch_size = batch_size
         self.iteration = -1
         self.is_unusual = False
-        self.rng = random.Random(f"{seed}:{id}")
+        self.rng = Draws(f"{seed}:{id}")
         self.metrics = WorkerMetrics(recorder)
         self._recorder = recorder
         self._is_async = is_async
@@ -91,11 +91,6 @@ class Worker:
         self._part: str | None = None
         self._pause_ns = 0
         self._statements: dict[str, Statement | AsyncStatement] = {}
-
-    def __getattr__(self, name: str) -> Any:
-        if name == "conn":
-            raise WorkloadError("worker.conn: this workload runs with connect=False; open your own from worker.dsn")
-        raise AttributeError(f"the worker has no {name!r}")
 
     def __repr__(self) -> str:
         return f"<Worker {self.id} of {self.count}>"
@@ -177,6 +172,16 @@ class Worker:
 async def _finished(value: Any) -> None:
     if inspect.isawaitable(value):
         await value
+
+
+class UnconnectedWorker(Worker):
+    """One of a workload with ``connect=False``. A class of its own, since a ``__getattr__`` of the worker's would make
+    each look at any of its attributes several times as slow."""
+
+    @property
+    def conn(self) -> Any:
+        """There is none. Raises WorkloadError."""
+        raise WorkloadError("worker.conn: this workload runs with connect=False; open your own from worker.dsn")
 
 
 class Part:
