@@ -14,8 +14,8 @@ from .process import HAS_LARGE_PIPES, Running
 from .report import Counts, counts_in, has_errors
 from .threads import ThreadUsage, threads_of
 
-_LOOK_S = 0.05 if HAS_LARGE_PIPES else 0.01
-"""How often pgbench is looked after: at 100,000 transactions a second, an eighth of its pipes fills in between."""
+_LOOK_S = 0.1 if HAS_LARGE_PIPES else 0.01
+"""How often pgbench is looked after: at 100,000 transactions a second, a quarter of its pipes fills in between."""
 _TELL_NS = 500_000_000
 _GRACE_NS = 1_000_000_000
 """Beyond the timeout of a statement, how long pgbench may take to end."""

@@ -189,8 +189,9 @@ class LogCounter:
 
 
 def _record(histogram: Histogram, counts_by_us: dict[int, int] | Counter[int]) -> None:
-    for value_us, count in counts_by_us.items():
-        histogram.record(max(0, value_us) * 1_000, count)
+    counts = {value_us * 1_000: count for value_us, count in counts_by_us.items() if value_us > 0}
+    none = sum(counts_by_us.values()) - sum(counts.values())
+    histogram.record_counts(counts | {0: none} if none else counts)
 
 
 def _epoch_us(seconds: bytes, microseconds: bytes) -> int:

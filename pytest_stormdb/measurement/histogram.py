@@ -20,7 +20,7 @@ import zlib
 from array import array
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate, pairwise, repeat
 from operator import add
@@ -103,6 +103,19 @@ class Histogram:
             self._counts.update([value + _BIAS for value in durations if value < _LINEAR])
             durations = [value for value in durations if value >= _LINEAR]
         self._counts.update(_cells(durations))
+
+    def record_counts(self, counts: Mapping[int, int]) -> None:
+        """Count durations that are counted by value already. Raises ValueError, and counts none, if one is negative."""
+        if min(counts, default=0) < 0:
+            raise ValueError(f"a duration cannot be negative: {min(counts)} ns")
+        fitting = {value: times for value, times in counts.items() if value <= HIGHEST_NS}
+        self.overflow += sum(counts.values()) - sum(fitting.values())
+        if fitting:
+            total_ns = sum(value * times for value, times in fitting.items())
+            self._note(sum(fitting.values()), total_ns, min(fitting), max(fitting))
+        cells = self._counts
+        for value, times in fitting.items():
+            cells[index_of(value) + _BIAS] += times
 
     def _note(self, count: int, total_ns: int, low: int, high: int) -> None:
         self.count += count

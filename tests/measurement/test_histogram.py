@@ -103,12 +103,13 @@ def test_exact_figures_stay_exact(values: list[int]) -> None:
 
 @given(st.lists(durations | st.integers(HIGHEST_NS + 1, 2**64 - 1), max_size=200))
 def test_recording_many_equals_recording_one_by_one(values: list[int]) -> None:
-    """The fast way over doubles files each value where the plain formula does, from list and array alike."""
-    single, listed, drained = Histogram(), histogram_of(*values), Histogram()
+    """The fast way over doubles files each value where the plain formula does, from list, array and counts alike."""
+    single, listed, drained, counted = Histogram(), histogram_of(*values), Histogram(), Histogram()
     for value in values:
         single.record(value)
     drained.record_many(array("Q", values))
-    assert single == listed == drained
+    counted.record_counts(Counter(values))
+    assert single == listed == drained == counted
     assert Counter(index_of(value) for value in values if value <= HIGHEST_NS) == {
         index_of(lowest): count for lowest, _, count in listed.buckets()
     }
