@@ -51,7 +51,8 @@ class Later:
 
     def settle(self, conn: Any, result: Any) -> None:
         """Take the result. Raises psycopg's error where it failed."""
-        self._statement.forget_if_outdated(result)
+        if result.status == FAILED:
+            self._statement.forget_if_outdated(result)
         self._value = self._read(checked(conn, result))
         self._is_there = True
 

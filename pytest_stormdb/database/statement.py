@@ -86,8 +86,17 @@ class Prepared:
 
     # -- values ------------------------------------------------------------------------------------------------
 
+    def _written(self, arguments: Sequence[Any]) -> list[Any]:
+        """Arguments as the server takes them; most are whole numbers."""
+        values, plain = [], self._plain
+        for value in arguments:
+            if type(value) is not plain:
+                return self._dumped(arguments)
+            values.append(b"%d" % value)
+        return values
+
     def _dumped(self, arguments: Sequence[Any]) -> list[Any]:
-        """Arguments as the server takes them."""
+        """Arguments of any types as the server takes them."""
         oids = itertools.chain(self._parameters, itertools.repeat(0))  # of too many, the server complains
         return [None if value is None else self._dump(value, oid) for value, oid in zip(arguments, oids, strict=False)]
 
@@ -196,7 +205,7 @@ class Statement(Prepared):
             actual.execute("")  # lets psycopg begin the transaction, with its characteristics
         if actual is not self._conn:
             self._prepare(actual)
-        values = self._dumped(arguments)
+        values = self._written(arguments)
         return self._exec(self._name, values) if actual is conn else conn.enqueue(self._name, values)
 
     def _prepare(self, conn: Any) -> None:
