@@ -119,8 +119,12 @@ class Comparison:
         return "inconclusive"
 
     def _is_proven(self, sign: int) -> bool:
-        beyond = [sign * (pair.difference - self.claim.limit) for pair in self.pairs]
-        readings = weighted(beyond, [pair.weight for pair in self.pairs])
+        """What others take adds to both arms, and pulls their ratio to one: an answer in that direction, such as not
+        slower, is for the pairs to give that nobody disturbed."""
+        is_favoured = (sign < 0) == (self.claim.limit >= 0)
+        pairs = _clean(self.pairs) if is_favoured else self.pairs
+        beyond = [sign * (pair.difference - self.claim.limit) for pair in pairs]
+        readings = weighted(beyond, [pair.weight for pair in pairs])
         return peak_log_evidence(*readings) >= math.log(1 / self.claim.alpha)
 
     def _agree(self, sign: int) -> bool:
@@ -132,10 +136,21 @@ class Comparison:
 
     @cached_property
     def interval(self) -> tuple[float, float]:
-        """Bounds of the ratio of second to first arm: ``(0, inf)`` of too few pairs."""
-        differences, weights = [pair.difference for pair in self.pairs], [pair.weight for pair in self.pairs]
-        low, high = confidence_sequence(differences, self.claim.alpha, weights)
+        """Bounds of the ratio of second to first arm: ``(0, inf)`` of too few pairs.
+
+        Those that others disturbed say how near to one it is at least, and not how far from it: that is for the rest.
+        """
+        clean = _clean(self.pairs)
+        if len(clean) == len(self.pairs):
+            low, high = self._bounds(clean, self.claim.alpha)
+        else:
+            (near_low, near_high), (low, high) = (self._bounds(p, self.claim.alpha / 2) for p in (self.pairs, clean))
+            low, high = max(near_low, low) if near_low > 0 else low, min(near_high, high) if near_high < 0 else high
         return math.exp(low), math.exp(high)
+
+    @staticmethod
+    def _bounds(pairs: Sequence[Pair], alpha: float) -> tuple[float, float]:
+        return confidence_sequence([pair.difference for pair in pairs], alpha, [pair.weight for pair in pairs])
 
     @cached_property
     def ratio(self) -> float:
@@ -161,6 +176,10 @@ class Comparison:
             return f"the load generator was in trouble, which hides differences: {self.generator_trouble}"
         if self._is_proven(1) or self._is_proven(-1):
             return "the epochs contradict each other: a restart of both arms changes which is the slower one"
+        disturbed = len(self.pairs) - len(_clean(self.pairs))
+        if disturbed > len(self.pairs) / 2:
+            hidden = f"others disturbed {disturbed} of {len(self.pairs)} pairs, which hides differences"
+            return f"{hidden}; a quieter machine or a larger budget decides it"
         return f"the change is too near to the limit for {len(self.pairs)} pairs; give it a larger budget"
 
 

@@ -60,6 +60,21 @@ def test_disturbed_pairs_are_believed_less() -> None:
     assert Comparison(P95, everywhere).verdict == "slower"
 
 
+def test_what_neighbours_add_hides_no_difference() -> None:
+    """Disturbed pairs, whose ratio is nearer to one, prove neither not slower nor a bound beyond it; slower they do."""
+    near = [pairs(0.04, seed=seed, clean=False, count=30) for seed in range(4)]
+    beside = Comparison(P95, (*near, pairs(0.2, seed=9, count=3)))
+    assert beside.verdict == "inconclusive"
+    assert "others disturbed 120 of 123 pairs, which hides differences" in beside.reason
+    assert beside.interval[0] > 1.02
+    assert beside.interval[1] == math.inf
+    quiet = tuple(tuple(Pair(pair.difference) for pair in epoch) for epoch in near)
+    assert Comparison(P95, quiet).verdict == "not slower"
+    twice = Claim("p95", min_improvement=1.5, alpha=0.05)
+    assert Comparison(twice, tuple(near)).verdict == "inconclusive"
+    assert Comparison(twice, quiet).verdict == "not faster"
+
+
 def test_two_epochs_are_too_few() -> None:
     """However clear, nothing is said before three epochs."""
     early = Comparison(P95, epochs(0.5, 0.5))
