@@ -38,11 +38,28 @@ def test_a_frozen_clock_is_not_ours(suite: Suite, kind: str) -> None:
     assert 0.002 <= run["totals"]["response"]["p50_s"] < 1
 
 
+KILLED = """
+    import os
+    import signal
+    import pytest
+
+    @pytest.mark.stormdb(workers=2, iterations=5)
+    def test_it(worker):
+        worker.conn.execute("SELECT 1")
+
+    @pytest.mark.stormdb(workers=2, iterations=5)
+    def test_killed(worker):
+        if worker.id == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
 def test_a_run_survives_that_sigchld_is_ignored(suite: Suite) -> None:
     """A fixture that ignores SIGCHLD, so that nobody hears how a child ended, costs neither results nor the name of a
     killed worker; afterwards it is ignored as before."""
-    suite.write("""
-        import os
+    suite.write(
+        KILLED,
+        conftest="""
         import signal
         import pytest
 
@@ -51,16 +68,8 @@ def test_a_run_survives_that_sigchld_is_ignored(suite: Suite) -> None:
             before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
             yield
             assert signal.signal(signal.SIGCHLD, before) == signal.SIG_IGN
-
-        @pytest.mark.stormdb(workers=2, iterations=5)
-        def test_it(worker):
-            worker.conn.execute("SELECT 1")
-
-        @pytest.mark.stormdb(workers=2, iterations=5)
-        def test_killed(worker):
-            if worker.id == 1:
-                os.kill(os.getpid(), signal.SIGKILL)
-    """)
+    """,
+    )
     result = suite.run("--stormdb-json=runs.json")
     result.assert_outcomes(passed=1, failed=1)
     result.stdout.fnmatch_lines(["worker 1 was killed by SIGKILL*"])
@@ -69,7 +78,9 @@ def test_a_run_survives_that_sigchld_is_ignored(suite: Suite) -> None:
 
 def test_a_child_that_somebody_else_reaps_is_gone(suite: Suite) -> None:
     """A handler of SIGCHLD that waits for every child takes the word of how ours ended, and nothing else."""
-    suite.write("""
+    suite.write(
+        KILLED,
+        conftest="""
         import contextlib
         import os
         import signal
@@ -85,16 +96,8 @@ def test_a_child_that_somebody_else_reaps_is_gone(suite: Suite) -> None:
             before = signal.signal(signal.SIGCHLD, reap)
             yield
             signal.signal(signal.SIGCHLD, before)
-
-        @pytest.mark.stormdb(workers=2, iterations=5)
-        def test_it(worker):
-            worker.conn.execute("SELECT 1")
-
-        @pytest.mark.stormdb(workers=2, iterations=5)
-        def test_killed(worker):
-            if worker.id == 1:
-                os.kill(os.getpid(), signal.SIGKILL)
-    """)
+    """,
+    )
     result = suite.run("--stormdb-json=runs.json")
     result.assert_outcomes(passed=1, failed=1)
     result.stdout.fnmatch_lines(["worker 1 ended, and a handler of SIGCHLD took the word of how"])
