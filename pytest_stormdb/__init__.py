@@ -1,4 +1,7 @@
-"""Load tests for PostgreSQL as plain pytest."""
+"""Load tests for PostgreSQL as plain pytest.
+
+PYTEST_DONT_REWRITE: there is no assertion here, and ``plugin/early.pth`` imports this before pytest could.
+"""
 
 from __future__ import annotations
 

@@ -55,9 +55,9 @@ ROOMS = {
     ),
     "cli": "",
     "plugin": (
-        "options secrecy policies rewriting packages refused files outputs screen arm rival benchmark session"
-        " scripts reporting sharing collection workloads settings doubts execution comparison against trends"
-        " ending fixtures hooks"
+        "options secrecy policies rewriting packages ini_file early refused files outputs screen arm rival"
+        " benchmark session scripts reporting sharing collection workloads settings doubts execution comparison against"
+        " trends ending fixtures hooks"
     ),
 }
 """The map of the project, the lowest first: rooms, and within each room its modules.

@@ -36,13 +36,9 @@ from .fixtures import (  # noqa: F401 - pytest finds the fixtures here
     stormdb_url,
     worker,
 )
+from .ini_file import packages_of
 from .options import MARKED, add_options, check_early, is_given, value_of
-from .packages import (
-    PACKAGES,
-    Packages,
-    announcement,
-    keep_clean,
-)
+from .packages import PACKAGES, announcement, keep_clean
 from .refused import (  # noqa: F401 - pytest finds the hooks here
     pytest_collect_directory,
     pytest_make_collect_report,
@@ -71,17 +67,16 @@ def pytest_configure(config: pytest.Config) -> None:
     if is_given(config):
         check_early(config)
     config.stash[SESSION] = Session(config)
-    if PACKAGES not in config.stash:  # without initial conftests: run in this process by another plugin
-        config.stash[PACKAGES] = Packages(config)
-    config.args[:] = config.stash[PACKAGES].start(config.args)
-    keep_clean(config, config.stash[PACKAGES])
+    packages = packages_of(config)
+    config.args[:] = packages.start(config.args)
+    keep_clean(config, packages)
     check_places(config)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_load_initial_conftests(early_config: pytest.Config, args: list[str]) -> Generator[None, None, None]:
     learn_given(early_config)
-    early_config.stash[PACKAGES] = packages = Packages(early_config)
+    packages = packages_of(early_config)
     packages.refuse_loaded()
     packages.look_around(early_config.known_args_namespace.file_or_dir or early_config.getini("testpaths") or ["."])
     try:
@@ -146,8 +141,6 @@ def _refuse_unsettled(session: pytest.Session) -> int:
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    if PACKAGES in config.stash:
-        config.stash[PACKAGES].close()
     if SESSION in config.stash:
         config.stash[SESSION].close()
 

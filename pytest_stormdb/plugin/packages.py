@@ -59,7 +59,6 @@ class Packages:
         """Verify what pytest is about to import from, before it does: what lies in, right below or above these.
 
         Whatever else is imported is examined when its code is asked for, so this is only for the better error.
-        Raises UsageError where the ini file itself belongs to a workload and is not as it was sealed.
         """
         found = [path for argument in arguments for path in self._paths(argument)]
         for path in found or [self._config.invocation_params.dir]:
@@ -70,7 +69,6 @@ class Packages:
             if path.is_dir():
                 for child in sorted(path.iterdir()):
                     self.at(child)
-        self._check_ini_file()
 
     def refuse_loaded(self) -> None:
         """Raise UsageError where a plugin that was loaded before us belongs to a workload that is refused."""
@@ -154,18 +152,6 @@ class Packages:
             return False
         above = package.workload.folder.parents
         return any(path in above for other in wanted for path in self._paths(other))
-
-    def _check_ini_file(self) -> None:
-        path = self._config.inipath
-        package = next((found for folder in path.parents if (found := self.at(folder))), None) if path else None
-        if path is None or package is None or not package.refusals:
-            return
-        name = path.relative_to(package.workload.folder).as_posix()
-        if any(f": {name}" in reason for reason in package.refusals):
-            raise pytest.UsageError(
-                f"{path}: this ini file is part of workload {package.workload.name} and is not as it was sealed:"
-                f" {'; '.join(map(printable, package.refusals))}; give an ini file of your own: -c FILE --rootdir DIR"
-            )
 
     def _on_path(self) -> Iterator[PackagedWorkload]:
         from ..packages.discovery import find_workloads

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import importlib.util
 import os
 import re
@@ -11,6 +12,8 @@ import zipfile
 from pathlib import Path
 
 import pytest
+
+from pytest_stormdb.packages.checksums import seal
 
 from .conftest import Suite
 from .test_tampering import CACHE_TAG, IMPORTS, assert_refused, change, forge
@@ -185,6 +188,63 @@ def test_an_ini_file_planted_in_a_workload(suite: Suite, mode: str, ini: str) ->
     assert "workload shop: added: conftest.py" in ran.text
 
 
+def with_its_own_ini(suite: Suite, *arguments: str) -> tuple[int, str, bool]:
+    """Run pytest on the folder shop as anybody would, all plugins on: exit status, text, whether a canary ran."""
+    command = [sys.executable, "-m", "pytest", "shop", *arguments]
+    environment = {name: value for name, value in os.environ.items() if name != "PYTEST_DISABLE_PLUGIN_AUTOLOAD"}
+    done = subprocess.run(command, cwd=suite.folder, env=environment, capture_output=True, text=True, timeout=60)
+    return done.returncode, done.stdout + done.stderr, (suite.folder / "canary.txt").exists()
+
+
+BEFORE_US = {
+    "without us": "addopts = -p no:stormdb\n",
+    "without plugins": "addopts = --disable-plugin-autoload\n",
+    "a plugin of its own": "pythonpath = .\naddopts = -p evil\n",
+    "a module in the place of a plugin's": "pythonpath = .\n",
+}
+
+
+@pytest.mark.parametrize("is_sealed", [False, True], ids=["planted", "sealed"])
+@pytest.mark.parametrize("ini", BEFORE_US.values(), ids=BEFORE_US)
+def test_what_an_ini_file_loads_before_us(suite: Suite, ini: str, is_sealed: bool) -> None:
+    """Nothing of a changed workload runs, whatever plugins its ini file names, and also if that was sealed with it."""
+    files = {"pytest.ini": f"[pytest]\n{ini}", "evil.py": "", "pytest_asyncio.py": "", "conftest.py": ""}
+    folder = suite.sealed("shop", files if is_sealed else {}, module=PLAIN)
+    for file in ("evil.py", "pytest_asyncio.py", "conftest.py"):
+        (folder / file).write_text(suite.canary("evil"))
+    (folder / "pytest.ini").write_text(files["pytest.ini"])
+    status, text, has_run = with_its_own_ini(suite)
+    assert (status, has_run) == (4, False), text
+    assert f"{folder / 'pytest.ini'}: this ini file is part of workload shop and " in text
+    assert "give an ini file of your own: -c FILE --rootdir DIR" in text
+    assert "Traceback" not in text
+
+
+def test_what_an_intact_ini_file_may_load(suite: Suite) -> None:
+    """A workload that is as it was sealed loads a plugin of its own, and does not switch us off."""
+    files = {"pytest.ini": "[pytest]\npythonpath = .\naddopts = -p mine\n", "mine.py": suite.canary("mine")}
+    folder = suite.sealed("shop", files, module=PLAIN)
+    status, text, has_run = with_its_own_ini(suite)
+    assert (status, has_run) == (0, True), text
+    assert "shop 1.0.0 verified" in text
+    (folder / "pytest.ini").write_text("[pytest]\naddopts = -p no:stormdb\n")
+    (folder / "shop.sha256").unlink()
+    seal(folder)
+    status, text, _ = with_its_own_ini(suite)
+    assert status == 4
+    assert "is part of workload shop and switches stormdb off (addopts = -p no:stormdb): give an ini file" in text
+    status, text, _ = with_its_own_ini(suite, "-p", "no:stormdb")
+    assert (status, "1 passed" in text) == (0, True), "what is typed is one's own word"
+
+
+def test_no_other_python_pays(suite: Suite) -> None:
+    """What waits for pytest is installed with us, and a Python that runs something else imports nothing of it."""
+    installed = [file.name for file in importlib.metadata.files("pytest-stormdb") or ()]
+    assert "pytest_stormdb.pth" in installed
+    code = "import sys; print([name for name in sys.modules if 'stormdb' in name])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
 def test_a_plugin_of_a_changed_workload(suite: Suite, monkeypatch: pytest.MonkeyPatch) -> None:
     """What `-p` loads has run before us, but the session ends there and says so."""
     folder = suite.sealed("elsewhere/shop", {"helper.py": ""}, module=PLAIN)
@@ -214,7 +274,7 @@ EVIL = {
 
 @pytest.mark.parametrize("ini", EVIL.values(), ids=EVIL)
 def test_the_documented_commands_hold(suite: Suite, monkeypatch: pytest.MonkeyPatch, ini: str) -> None:
-    """What nothing inside pytest could keep back is kept back by them: not a line of a planted file runs."""
+    """They keep back what is planted, also where we are not asked before a plugin: not a line of it runs."""
     folder = suite.sealed("checked", module="def test_checked(): pass\n")
     monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)
     monkeypatch.setenv("PYTEST_PLUGINS", "pytest_stormdb.plugin.hooks")
