@@ -13,6 +13,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from ..redaction import redacted
 from ..units import format_count, format_duration, format_rate, format_ratio
 from .shown import on_one_line
 
@@ -77,16 +78,14 @@ def sparkline(values: Sequence[float], width: int = _SECONDS_SHOWN) -> str:
 
 def block(view: View, width: int) -> RenderableType:
     """Three lines for a terminal of that many columns; four with a note."""
-    head = _sides(Text(on_one_line(view.title), "bold", overflow="ellipsis", no_wrap=True), Text(view.phase, "cyan"))
+    head = _sides(Text(_shown(view.title), "bold", overflow="ellipsis", no_wrap=True), Text(view.phase, "cyan"))
     lines: list[RenderableType] = [head, _bar(view.fraction, _clock(view)), _numbers(view, width)]
-    return Group(
-        *lines, *([Text(on_one_line(view.note), "yellow", overflow="ellipsis", no_wrap=True)] if view.note else [])
-    )
+    return Group(*lines, *([Text(_shown(view.note), "yellow", overflow="ellipsis", no_wrap=True)] if view.note else []))
 
 
 def loading_block(view: LoadingView) -> RenderableType:
     """Two lines: what is loaded and how fast, and a bar."""
-    left = Text(f"loading {on_one_line(view.title)}", "bold", overflow="ellipsis", no_wrap=True)
+    left = Text(f"loading {_shown(view.title)}", "bold", overflow="ellipsis", no_wrap=True)
     fraction = None if view.total is None else view.rows / view.total if view.total else 1.0
     return Group(
         _sides(left, Text(f"{format_rate(view.rows_per_s).removesuffix('/s')} rows/s")), _bar(fraction, _rows(view))
@@ -95,13 +94,18 @@ def loading_block(view: LoadingView) -> RenderableType:
 
 def line(view: View) -> str:
     """The same on one line, without colours."""
-    parts = [f"{view.phase} {_clock(view)}", *_figures(view), *([on_one_line(view.note)] if view.note else [])]
-    return f"{on_one_line(view.title)}: {', '.join(parts)}"
+    parts = [f"{view.phase} {_clock(view)}", *_figures(view), *([_shown(view.note)] if view.note else [])]
+    return f"{_shown(view.title)}: {', '.join(parts)}"
 
 
 def loading_line(view: LoadingView) -> str:
     """The same on one line."""
-    return f"loading {on_one_line(view.title)}: {_rows(view)}, {format_rate(view.rows_per_s).removesuffix('/s')} rows/s"
+    return f"loading {_shown(view.title)}: {_rows(view)}, {format_rate(view.rows_per_s).removesuffix('/s')} rows/s"
+
+
+def _shown(text: str) -> str:
+    """On one line, and without secrets: it is drawn past pytest's own writer, which would hide them."""
+    return redacted(on_one_line(text))
 
 
 def _sides(left: Text, right: Text) -> Table:

@@ -166,7 +166,7 @@ class OpenTelemetry:
 
 def attributes_of(run: Run) -> dict[str, str | int]:
     """What holds for all that a run sends."""
-    attributes: dict[str, str | int] = {"db.system.name": "postgresql", "stormdb.workload": run.workload.name}
+    attributes: dict[str, str | int] = {"db.system.name": "postgresql", "stormdb.workload": redacted(run.workload.name)}
     if run.database:
         attributes["db.namespace"] = run.database
     if run.host:

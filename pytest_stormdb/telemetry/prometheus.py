@@ -211,7 +211,7 @@ class PrometheusPage:
 
     def _tell(self, snapshot: Snapshot) -> None:
         plan = self._run.plan
-        self._collector.tell(self._run.workload.name, plan.workers, Counts.of(snapshot, is_open=plan.is_open))
+        self._collector.tell(redacted(self._run.workload.name), plan.workers, Counts.of(snapshot, is_open=plan.is_open))
 
     def end(self) -> None:
         """Warns where the file cannot be written: the run's results are worth more."""

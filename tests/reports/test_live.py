@@ -58,6 +58,15 @@ def test_lines() -> None:
     assert loading_line(LoadingView("account", 0, 0.0)) == "loading account: 0 rows, 0 rows/s"
 
 
+def test_no_secret_is_drawn() -> None:
+    """A title and a note may hold an address with its password; what is drawn does not."""
+    secret = "postgresql://ann:S3cr3tPassword@db/shop"
+    view = View(f"test_it[{secret}]", "measuring", 1.0, note=secret)
+    loading = LoadingView(secret, 1, 1.0)
+    shown = [drawn(block(view, 160), 160), drawn(loading_block(loading), 160), line(view), loading_line(loading)]
+    assert [("S3cr3t" in text, "ann:***@db/shop" in text) for text in shown] == [(False, True)] * 4
+
+
 def test_a_sparkline_shows_the_last_minute_from_zero() -> None:
     """The greatest value is the highest bar, zero the lowest, and of more than sixty values the last are shown."""
     assert sparkline([0, 50, 100]) == "▁▅█"

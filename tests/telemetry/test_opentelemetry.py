@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import gzip
 import threading
 import time
@@ -106,9 +107,9 @@ def attributes(thing: Any) -> dict[str, Any]:
     return {one.key: one.value.string_value or one.value.int_value for one in thing.attributes}
 
 
-def export(telemetry: OpenTelemetry, snapshot: Snapshot) -> None:
+def export(telemetry: OpenTelemetry, snapshot: Snapshot, run: Run = RUN) -> None:
     exporters = Exporters([telemetry], interval_s=3600)
-    with exporters.during(RUN) as tick:
+    with exporters.during(run) as tick:
         tick(lambda: snapshot)
     exporters.close()
 
@@ -191,7 +192,7 @@ def test_an_expected_abort_is_neither_success_nor_failure(receiver: Receiver) ->
 
 
 def test_no_secret_is_sent(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Names of operations and metrics, types of errors and reasons are what an author makes them, secrets included."""
+    """Names of workloads, operations and metrics, errors and reasons are what an author makes them, secrets included."""
     monkeypatch.setattr(redaction, "_known", {})
     monkeypatch.setattr(redaction, "_pattern", redaction._NO_SECRETS)
     redaction.learn("S3cr3tPassword")
@@ -200,7 +201,8 @@ def test_no_secret_is_sent(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) 
     recorder.record_part(Sample(secret, now - MS, now - MS, now), aborted=secret)
     recorder.record_failure(Sample(secret, now - MS, now - MS, now), Failure(secret, secret))
     recorder.metric(secret, "counter").add(1)
-    export(OpenTelemetry(), recorder.take())
+    workload = dataclasses.replace(WORKLOAD, name=f"shop[{secret}]")
+    export(OpenTelemetry(), recorder.take(), dataclasses.replace(RUN, workload=workload))
     sent = f"{receiver.metrics()} {receiver.spans()}"
     assert "S3cr3t" not in sent
     assert {"stormdb.metrics.to ***"} <= set(receiver.metrics())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import socket
 import urllib.request
 from pathlib import Path
@@ -121,6 +122,26 @@ def test_names_are_bounded() -> None:
     aborts = {key: value for key, value in found.items() if key[0] == "stormdb_aborts_total"}
     assert len(operations) == len(failures) == len(aborts) == 101
     assert sum(operations.values()) == sum(failures.values()) == sum(aborts.values()) == 250
+
+
+def test_no_secret_is_shown() -> None:
+    """Names, codes, reasons and the workload's own name may hold an address and its password; what is read does not."""
+    secret = "postgresql://ann:S3cr3tPassword@db/shop"
+    workload = dataclasses.replace(WORKLOAD, name=f"shop[{secret}]", nodeid=f"test_shop.py::test_buy[{secret}]")
+    recorder = Recorder()
+    recorder.record(Sample(secret, 0, 0, MS), is_open=False)
+    recorder.record_failure(Sample(secret, 0, 0, 5), Failure(secret, secret))
+    recorder.record_abort(Sample(secret, 0, 0, 5), secret)
+    recorder.metric(secret, "counter").add(1)
+    page = PrometheusPage("127.0.0.1", 0)
+    exporters = Exporters([page], interval_s=3600)
+    with exporters.during(Run(workload, PLAN)) as tick:
+        tick(lambda: snapshot)
+        snapshot = recorder.take()
+    text = read(page)
+    exporters.close()
+    assert "S3cr3t" not in text
+    assert text.count("ann:***@db/shop") >= 5
 
 
 def test_an_open_loop_has_its_response_time() -> None:
