@@ -192,7 +192,7 @@ def test_an_expected_abort_is_neither_success_nor_failure(receiver: Receiver) ->
 
 
 def test_no_secret_is_sent(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Names of workloads, operations and metrics, errors and reasons are what an author makes them, secrets included."""
+    """Names of workloads, operations, metrics, errors and reasons are what an author makes them, secrets included."""
     monkeypatch.setattr(redaction, "_known", {})
     monkeypatch.setattr(redaction, "_pattern", redaction._NO_SECRETS)
     redaction.learn("S3cr3tPassword")
