@@ -14,9 +14,10 @@ from ..database.isolation import Home
 from ..database.names import own_name
 from ..errors import PlanError
 from ..load.alternation import Alternation
+from ..load.plan import LoadPlan
 from ..record import ComparisonRecord
 from ..reports.junit import comparison_properties
-from ..run.alternating import Arm, Epoch, Runs, each_alone, run_alone, run_epoch, shortest_ns_of
+from ..run.alternating import Alone, Arm, Epoch, Play, Runs, each_alone, run_alone, run_epoch, shortest_ns_of
 from ..run.compared import Compared
 from ..run.comparing import compare
 from ..run.progress import ComparisonWatch
@@ -64,15 +65,6 @@ def compare_in_hand(
         pytest.skip(f"stormdb.compare measured nothing ({session.why_unmeasured}): there is nothing to compare")
     fixed = tuple(Arm(name, workload, home) for name, workload in zip(names, workloads, strict=True))
     places = _one_place(fixed) if states is None else _places(home, fixed, states, workload_name(item))
-
-    def play(alternation: Alternation) -> Epoch:
-        with places(alternation.epoch) as arms:
-            return run_epoch(arms, plan, alternation, watch)
-
-    def alone(duration_ns: int, number: int) -> Runs:
-        with places(number) as arms:
-            return each_alone(number, lambda arm: run_alone(arms[arm], plan, duration_ns))
-
     with as_test_failures(), screen_of(item.config) as screen:
         watch = ComparisonWatch(item.nodeid, names, budget_s, screen)
         session.start_outputs()
@@ -80,8 +72,7 @@ def compare_in_hand(
         record = compare(
             item.nodeid,
             names,
-            play,
-            alone,
+            *_plays(places, plan, watch),
             plan,
             claim,
             budget_s=budget_s,
@@ -91,6 +82,20 @@ def compare_in_hand(
         )
     keep(item, record, "stormdb.compare")
     return Compared(record, lambda text: doubt(item, text))
+
+
+def _plays(places: Places, plan: LoadPlan, watch: ComparisonWatch) -> tuple[Play, Alone]:
+    """How an epoch is played, and how each arm is run alone."""
+
+    def play(alternation: Alternation) -> Epoch:
+        with places(alternation.epoch) as arms:
+            return run_epoch(arms, plan, alternation, watch)
+
+    def alone(duration_ns: int, number: int) -> Runs:
+        with places(number) as arms:
+            return each_alone(number, lambda arm: run_alone(arms[arm], plan, duration_ns))
+
+    return play, alone
 
 
 def keep(item: pytest.Item, record: ComparisonRecord, what: str) -> None:

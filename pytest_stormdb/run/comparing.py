@@ -52,21 +52,12 @@ def compare(
     then. Where costs are compared, that is repeated in each of three epochs, and there are no blocks.
     """
     began_s = monotonic()
-    epochs: list[Epoch] = []
     _log.info("comparison of %s and %s started", *names, extra=context(nodeid))
     rounds = _rounds(alone, claim, budget_s)
-    last = epoch_alone(rounds[-1])
-    if is_cost(claim.metric) or _is_over(last):
-        epochs.append(last)
-    block_ns = 0 if epochs else block_ns_of(last, claim.metric, shortest_ns)
-    while not (is_cost(claim.metric) or (epochs and _is_over(epochs[-1]))):
-        pairs = pairs_of(len(epochs), block_ns, budget_s, claim.alpha)
-        alternation = Alternation(block_ns, pairs, seed, len(epochs))
-        is_late = monotonic() - began_s + alternation.duration_ns / 1e9 > budget_s
-        if len(epochs) >= FEWEST_EPOCHS and (is_late or _comparison(claim, epochs).verdict != "inconclusive"):
-            break
-        epochs.append(play(alternation))
-        told(_comparison(claim, epochs))
+    epochs, block_ns = [epoch_alone(rounds[-1])], 0
+    if not (is_cost(claim.metric) or _is_over(epochs[0])):
+        block_ns = block_ns_of(epochs[0], claim.metric, shortest_ns)
+        epochs = _played(play, claim, block_ns, budget_s, began_s, seed, told)
     record = ComparisonRecord(
         nodeid=nodeid,
         plan=plan,
@@ -88,6 +79,28 @@ def compare(
     )
     _log.info("%s", record.sentence, extra=context(nodeid))
     return record
+
+
+def _played(
+    play: Play,
+    claim: Claim,
+    block_ns: int,
+    budget_s: float,
+    began_s: float,
+    seed: int,
+    told: Callable[[Comparison], None],
+) -> list[Epoch]:
+    """Epochs in which the arms take turns, until the comparison is over."""
+    epochs: list[Epoch] = []
+    while not (epochs and _is_over(epochs[-1])):
+        pairs = pairs_of(len(epochs), block_ns, budget_s, claim.alpha)
+        alternation = Alternation(block_ns, pairs, seed, len(epochs))
+        is_late = monotonic() - began_s + alternation.duration_ns / 1e9 > budget_s
+        if len(epochs) >= FEWEST_EPOCHS and (is_late or _comparison(claim, epochs).verdict != "inconclusive"):
+            break
+        epochs.append(play(alternation))
+        told(_comparison(claim, epochs))
+    return epochs
 
 
 def _rounds(alone: Alone, claim: Claim, budget_s: float) -> list[Runs]:
