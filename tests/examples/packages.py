@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import json
 import shutil
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psycopg
+import pytest
+from psycopg import sql
+
+from pytest_stormdb.embedded.server import EmbeddedServer
 from tests.conftest import Suite
 
 GALLERY = Path(__file__).parents[2] / "example_workloads"
@@ -65,6 +73,30 @@ class Package:
         result.assert_outcomes(passed=1, deselected=result.parseoutcomes().get("deselected", 0))
         found: dict[str, list[Any]] = json.loads((self.suite.path / "checksums.json").read_text(encoding="utf-8"))
         return found
+
+
+Connection = psycopg.Connection[Any]
+
+
+def connected(dsn: str) -> Connection:
+    return psycopg.connect(dsn, autocommit=True)
+
+
+@contextmanager
+def empty_database(server: EmbeddedServer, name: str) -> Iterator[Connection]:
+    """A database of its own, so that nothing is left for others to find, such as an extension."""
+    with connected(server.dsn) as admin:
+        admin.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+        with connected(f"{server.dsn} dbname={name}") as conn:
+            yield conn
+        admin.execute(sql.SQL("DROP DATABASE {}").format(sql.Identifier(name)))
+
+
+def module_beside(folder: Path, name: str) -> Any:
+    """One of a workload's own modules, found as pytest finds it: in the folder."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(folder))
+        return importlib.import_module(name)
 
 
 def params(**values: object) -> list[str]:

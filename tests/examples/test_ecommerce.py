@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import importlib
 import shutil
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import psycopg
 import pytest
-from psycopg import sql
 
 from pytest_stormdb.configuration.file import load_configuration
 from pytest_stormdb.embedded.server import EmbeddedServer
 from pytest_stormdb.packages.checksums import verify
 from pytest_stormdb.packages.metadata import load_metadata
 from tests.conftest import Suite
+
+from .packages import Connection, connected, empty_database, module_beside
 
 FOLDER = Path(__file__).parents[2] / "example_workloads" / "ecommerce"
 READS = {
@@ -47,7 +46,7 @@ MIXES = {
     "TestAnalytics": ANALYTICS,
 }
 
-Connection = psycopg.Connection[Any]
+import_module = partial(module_beside, FOLDER)
 
 
 @pytest.fixture
@@ -57,31 +56,10 @@ def packaged(suite: Suite) -> Suite:
     return suite
 
 
-def import_module(name: str) -> Any:
-    """One of the workload's own modules, found as pytest finds it: in the folder."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(FOLDER))
-        return importlib.import_module(name)
-
-
-def connected(dsn: str) -> Connection:
-    return psycopg.connect(dsn, autocommit=True)
-
-
 def load(conn: Connection, scale: int, seed: int = 42, vectors: str = "auto") -> Any:
     """Load the shop into an empty database; the shop."""
     shop = import_module("ecommerce_data").Shop.of_scale(scale, seed)
     return import_module("ecommerce_load").load(conn, shop, vectors, 8)
-
-
-@contextmanager
-def empty_database(server: EmbeddedServer, name: str) -> Iterator[Connection]:
-    """A database of its own, so that nothing is left for others to find, such as an extension."""
-    with connected(server.dsn) as admin:
-        admin.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
-        with connected(f"{server.dsn} dbname={name}") as conn:
-            yield conn
-        admin.execute(sql.SQL("DROP DATABASE {}").format(sql.Identifier(name)))
 
 
 @pytest.fixture(scope="module")
