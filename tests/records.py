@@ -71,7 +71,7 @@ def server_activity() -> ServerActivity:
     seen = Observation(
         growth=Counters(groups),
         samples=[WaitSample(10 * n + 5, 0, "CPU*" if n % 4 == 3 else "Lock:tuple") for n in range(40)],
-        blockers=[(Blocker("VACUUM stock", "active", False), 3)],
+        blockers=[(Blocker("VACUUM stock", "active", False, "UPDATE stock"), 3)],
         statements=Statements({(1, True, 10): query}),
         tables=(Table("public.stock", 8192, 16384, 100, 50, 1, 0, 0, 250, 0, 50, 40, 0, None, None),),
         settings=(ChangedSetting("work_mem", "64MB", "4096 x kB", "configuration file"),),

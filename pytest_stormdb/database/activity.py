@@ -168,7 +168,7 @@ def _waits(seen: Observation, spans: Mapping[int, Sequence[Span]], slow_from_s: 
     measured = [sample for sample in seen.samples if sample.at_ns >= seen.from_ns]
     hits = attribute(measured, spans, seen.from_ns)
     everything, slow = profile(hits), profile(slowest(hits, slow_from_s * 1e9))
-    blocker = str(seen.blockers[0][0]) if seen.blockers else None
+    blocked = str(seen.blockers[0][0]) if seen.blockers else None
     return Waits(
         samples=len(measured),
         everything=everything,
@@ -176,7 +176,7 @@ def _waits(seen: Observation, spans: Mapping[int, Sequence[Span]], slow_from_s: 
         timeline=timeline(measured, seen.from_ns),
         blockers=tuple(seen.blockers),
         profile=seen.profile,
-        cause=sentence(everything, slow, blocker),
+        cause=sentence(everything, slow, blocked),
     )
 
 

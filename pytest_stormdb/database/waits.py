@@ -28,9 +28,10 @@ _LOOK = """
     FROM pg_stat_get_activity(NULL) WHERE starts_with(application_name, %s) OR pid = ANY(%s)
 """
 _BLOCKERS = """
-    SELECT b.pid, a.state, a.query, a.application_name
+    SELECT w.pid, waiting.query, b.pid, a.state, a.query, a.application_name
     FROM unnest(%s::int[]) AS w(pid), unnest(pg_blocking_pids(w.pid)) AS b(pid)
     LEFT JOIN LATERAL pg_stat_get_activity(b.pid) AS a ON true
+    LEFT JOIN LATERAL pg_stat_get_activity(w.pid) AS waiting ON true
 """
 _FIND_PROFILE = "SELECT extnamespace::regnamespace::text FROM pg_extension WHERE extname = 'pg_wait_sampling'"
 _PROFILE = """
@@ -41,15 +42,21 @@ _PROFILE = """
 
 @dataclass(frozen=True, slots=True)
 class Blocker:
-    """A session that held a lock others waited for: its last statement, and whether it is one of the run's own."""
+    """A session that held a lock: its last statement, whether it is one of the run's own, and what waited for it.
+
+    It may have taken the lock long before, and be in its COMMIT: what it holds, the waiting statement tells.
+    """
 
     query: str
     state: str
     is_ours: bool
+    waiting: str
 
     def __str__(self) -> str:
+        waiting = f"{self.waiting} is " if self.waiting not in ("", self.query) else ""
         idle = "an open transaction after " if self.state.startswith("idle in") else ""
-        return f"{idle}{self.query or 'a session that may not be seen'}{'' if self.is_ours else ' (of another client)'}"
+        holder = self.query or "a session that may not be seen"
+        return f"{waiting}blocked by {idle}{holder}{'' if self.is_ours else ' (of another client)'}"
 
 
 class _Session(NamedTuple):
@@ -165,9 +172,13 @@ class WaitSampler:
         return session.pid if session.wait_type == "Lock" else 0
 
     def _ask_who_blocks(self, pids: Sequence[int]) -> None:
-        for pid, state, query, application in self._conn.execute(_BLOCKERS, [list(pids)]):
+        """Count who holds locks. PostgreSQL names those before a waiter in the queue, too, who are more."""
+        rows = self._conn.execute(_BLOCKERS, [list(pids)]).fetchall()
+        blocked = {row[0] for row in rows}
+        holders = [row for row in rows if row[2] not in blocked]
+        for _, waiting, pid, state, query, application in holders or rows:  # in a deadlock everybody waits
             is_ours = pid in self._pids or (application or "").startswith(self._name)
-            self.blockers[Blocker(shortened(query or ""), state or "", is_ours)] += 1
+            self.blockers[Blocker(shortened(query or ""), state or "", is_ours, shortened(waiting or ""))] += 1
 
 
 def timeline(samples: Sequence[WaitSample], from_ns: int) -> tuple[Mapping[str, int], ...]:

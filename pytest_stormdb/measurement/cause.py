@@ -32,10 +32,10 @@ def cause_of(profile: Profile) -> Cause | None:
     return None
 
 
-def sentence(everything: Profile, slow: Profile, blocker: str | None = None) -> str:
+def sentence(everything: Profile, slow: Profile, blocked: str | None = None) -> str:
     """What the time of all iterations went to, and of the slowest 5 % where that differs; empty when unsure.
 
-    ``blocker`` is what held the locks that were waited for.
+    ``blocked`` says what held the locks that were waited for.
     """
     whole, tail = cause_of(everything), cause_of(slow)
     if whole is not None:
@@ -48,7 +48,7 @@ def sentence(everything: Profile, slow: Profile, blocker: str | None = None) -> 
     else:
         return ""
     named = {cause.name.partition(":")[0] for cause in (whole, tail) if cause is not None}
-    return f"{said}; blocked by {blocker}" if blocker and "Lock" in named else said
+    return f"{said}; {blocked}" if blocked and "Lock" in named else said
 
 
 def _tail(whole: Cause, tail: Cause | None, slow: Profile) -> str:

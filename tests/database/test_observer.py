@@ -14,6 +14,7 @@ import pytest
 
 from pytest_stormdb.database.activity import WITH_SET_UP
 from pytest_stormdb.database.observer import Observer
+from pytest_stormdb.database.waits import Blocker
 from pytest_stormdb.embedded.server import EmbeddedServer
 from pytest_stormdb.measurement.shares import Share
 
@@ -72,23 +73,50 @@ def test_a_sleep_is_a_timeout(each_server: EmbeddedServer, own_dsn: str) -> None
     assert sum(second["Timeout"] for second in activity.waits.timeline) > 20
 
 
-def test_a_hot_row_is_a_lock_and_its_holder_is_named(each_server: EmbeddedServer, own_dsn: str) -> None:
-    """Ten workers that update one row wait for it more than 80 % of their time, each other's transactions blocking."""
+@pytest.mark.parametrize(
+    ("lock", "shown"),
+    [
+        ("UPDATE account SET n = n + 1 WHERE id = 1", "UPDATE account SET n = n + ? WHERE id = ?"),
+        ("SELECT pg_advisory_xact_lock(1)", "SELECT pg_advisory_xact_lock(?)"),
+    ],
+    ids=["row", "advisory"],
+)
+def test_a_hot_row_is_a_lock_and_its_holder_is_named(
+    each_server: EmbeddedServer, own_dsn: str, lock: str, shown: str
+) -> None:
+    """Ten workers wait for one lock more than 80 % of their time: for who holds it, and not for the queue."""
     prepare(own_dsn, "CREATE TABLE account (id int PRIMARY KEY, n int)", "INSERT INTO account VALUES (1, 0)")
 
-    def update(conn: Connection) -> None:
-        with conn.transaction():
-            conn.execute("UPDATE account SET n = n + 1 WHERE id = 1")
+    def hold(conn: Connection) -> None:
+        with conn.pipeline():  # one transaction, with neither the client's turn nor a COMMIT in which it could be seen
+            conn.execute(lock)
             conn.execute("SELECT pg_sleep(0.02)")
 
-    activity = observe(each_server.dsn, own_dsn, update, workers=10, duration_s=3).activity
+    activity = observe(each_server.dsn, own_dsn, hold, workers=10, duration_s=3).activity
     share = activity.waits.everything.share("Lock")
     assert share is not None
     assert share.share > 0.8
     blocker, times = activity.waits.blockers[0]
-    assert (blocker.query, blocker.is_ours) == ("SELECT pg_sleep(?)", True)
+    assert (blocker.query, blocker.is_ours, blocker.waiting) == ("SELECT pg_sleep(?)", True, shown)
     assert 1 <= times <= 4 * 10
-    assert activity.waits.cause.endswith("; blocked by SELECT pg_sleep(?)")
+    assert activity.waits.cause.endswith(f"; {shown} is blocked by SELECT pg_sleep(?)")
+
+
+@pytest.mark.parametrize(
+    ("blocker", "said"),
+    [
+        (Blocker("COMMIT", "active", True, "UPDATE a"), "UPDATE a is blocked by COMMIT"),
+        (Blocker("UPDATE a", "active", True, "UPDATE a"), "blocked by UPDATE a"),
+        (
+            Blocker("UPDATE a", "idle in transaction", False, "UPDATE a"),
+            "blocked by an open transaction after UPDATE a (of another client)",
+        ),
+        (Blocker("", "", False, ""), "blocked by a session that may not be seen (of another client)"),
+    ],
+)
+def test_who_blocks_whom_is_said(blocker: Blocker, said: str) -> None:
+    """A COMMIT says nothing of the lock, the statement that waits does; one that is the holder's too is said once."""
+    assert str(blocker) == said
 
 
 def test_a_query_that_computes_is_the_processor(server: EmbeddedServer, newest_dsn: str) -> None:

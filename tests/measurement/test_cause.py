@@ -21,7 +21,9 @@ def seen(**counts: int) -> Profile:
 
 def test_a_sure_majority_is_named_with_its_blocker() -> None:
     """An event with most of the time is named, with its share of the slowest, and with who held the lock."""
-    said = sentence(seen(Lock__transactionid=72, CPU=28), seen(Lock__transactionid=96, CPU=4), "UPDATE account")
+    said = sentence(
+        seen(Lock__transactionid=72, CPU=28), seen(Lock__transactionid=96, CPU=4), "blocked by UPDATE account"
+    )
     assert said == ("72 % of response time waits on Lock:transactionid (slowest 5 %: 96 %); blocked by UPDATE account")
 
 
@@ -30,7 +32,7 @@ def test_the_slowest_may_have_a_cause_of_their_own() -> None:
     slow = seen(Lock__advisory=86, Timeout__PgSleep=14)
     both = sentence(seen(Timeout__PgSleep=77, Lock__advisory=23), slow)
     assert both == "77 % of response time waits on Timeout:PgSleep; of the slowest 5 %, 86 % waits on Lock:advisory"
-    only = sentence(seen(CPU=45, IO__WalSync=45, Lock__advisory=10), slow, "VACUUM")
+    only = sentence(seen(CPU=45, IO__WalSync=45, Lock__advisory=10), slow, "blocked by VACUUM")
     assert only == "86 % of the time of the slowest 5 % waits on Lock:advisory (all: 10 %); blocked by VACUUM"
 
 
@@ -54,7 +56,7 @@ def test_a_class_speaks_where_no_event_is_enough() -> None:
 )
 def test_what_is_no_wait_is_not_called_one(profile: Profile, said: str) -> None:
     """Computing, and the client's own time, are said in words of their own; a blocker is only for locks."""
-    assert sentence(profile, NOTHING, "UPDATE account") == said
+    assert sentence(profile, NOTHING, "blocked by UPDATE account") == said
 
 
 def test_a_queue_is_said() -> None:

@@ -91,7 +91,9 @@ def long_run(seconds: int = 60, name: str = "test_bank.py::test_transfer") -> di
                 {"event": "CPU*", "share": 0.11, "low_share": 0.05, "slowest_share": None, "samples": 30},
             ],
             "wait_timeline": [{"at_s": second, "Lock": 40 + second % 5, "CPU*": 7} for second in range(seconds)],
-            "blockers": [{"query": "COMMIT", "state": "active", "is_ours": True, "times": 39}],
+            "blockers": [
+                {"query": "COMMIT", "state": "active", "is_ours": True, "waiting": "UPDATE account", "times": 39}
+            ],
             "database": {"commits": 61_204, "temp_bytes": 8192},
             "io": [{"what": "client backend, relation, normal", "hits": 67668, "read_bytes": 1220608}],
             "statements": [{"query": "UPDATE account SET balance = $1 WHERE id = $2", "calls": 6120, "mean_s": 0.0021}],

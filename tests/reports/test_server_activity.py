@@ -26,7 +26,7 @@ def text_of(activity: object, whole: Snapshot | None = None) -> str:
 def test_the_summary_says_where_the_time_went_and_what_it_cost() -> None:
     """Cause, shares, costs, statements, events beside their latency, settings and gaps, letter by letter."""
     assert text_of(server_activity()) == dedent("""\
-        server: 75 % of response time waits on Lock:tuple; blocked by VACUUM stock (of another client)
+        server: 75 % of response time waits on Lock:tuple; UPDATE stock is blocked by VACUUM stock (of another client)
           response time     all  slowest 5 %
           Lock:tuple       75 %            -
           CPU*             25 %            -
@@ -69,7 +69,8 @@ def test_the_document_holds_all_of_it() -> None:
     assert found["wait_classes"][0]["event"] == "Lock"
     assert (found["samples"], found["iterations_sampled"], found["slowest_iterations_sampled"]) == (40, 40, 0)
     assert found["wait_timeline"] == [{"at_s": 0, "Lock": 30, "CPU*": 10}]
-    assert found["blockers"] == [{"query": "VACUUM stock", "state": "active", "is_ours": False, "times": 3}]
+    blocker = {"query": "VACUUM stock", "state": "active", "is_ours": False, "waiting": "UPDATE stock", "times": 3}
+    assert found["blockers"] == [blocker]
     assert (found["statements"][0]["mean_s"], found["statements_missing"]) == (0.016, None)
     assert found["unexplained_share"] == pytest.approx(0.96)
     assert found["tables"][0]["dead_rows"] == 50
