@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 
+from pytest_stormdb.database.costs import FLUSHES_FROM
 from pytest_stormdb.embedded.server import EmbeddedServer
 from pytest_stormdb.workload.contract import Worker
 
@@ -45,6 +46,8 @@ def neighbours(dsn: str, count: int) -> Iterator[None]:
 def test_costs_repeat_to_one_per_cent_under_neighbours(server: EmbeddedServer, newest_dsn: str) -> None:
     """Twenty runs beside two busy neighbours: blocks and rows per operation of a read stay within 1 %."""
     with psycopg.connect(newest_dsn, autocommit=True) as conn:
+        if conn.info.server_version < FLUSHES_FROM:
+            pytest.skip("PostgreSQL 14 counts up to a second of the warm-up, and a note says so")
         conn.execute("CREATE TABLE item (id int PRIMARY KEY, n int)")
         conn.execute("INSERT INTO item SELECT i, 0 FROM generate_series(1, 10000) i")
         conn.execute("ALTER TABLE item SET (autovacuum_enabled = off)")
