@@ -61,7 +61,7 @@ def test_costs_repeat_to_one_per_cent_under_neighbours(server: EmbeddedServer, n
     blocks, rows = [], []
     with neighbours(server.dsn, 2):
         for _ in range(20):
-            record = load(read, newest_dsn, workers=2, duration="1s", warmup="300ms")
+            record = load(read, newest_dsn, watched_from=server.dsn, workers=2, duration="1s", warmup="300ms")
             assert record.server_activity is not None
             if record.server_activity.growth.get("database", "commits") is None:
                 continue  # the machine was too busy to read them in time, and said so

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import json
 import os
@@ -18,6 +19,7 @@ from typing import Any
 import psycopg
 
 import pytest_stormdb
+from pytest_stormdb.database.connect import Dsn
 from pytest_stormdb.database.isolation import Home
 from pytest_stormdb.load.plan import make_plan
 from pytest_stormdb.record import RunRecord
@@ -39,9 +41,13 @@ def load(
     arguments: Mapping[str, object] | None = None,
     workload: Mapping[str, Any] | None = None,
     launcher: Callable[[Job], Launcher] = pick_launcher,
+    watched_from: str | None = None,
     **options: Any,
 ) -> RunRecord:
-    """Run a function under load in this process's own workers; ``arguments`` as fixtures would give them."""
+    """Run a function under load in this process's own workers; ``arguments`` as fixtures would give them.
+
+    ``watched_from`` leads to another database, so that what watches the server does not count as load.
+    """
     values = {"worker": WorkerPlaceholder(), **(arguments or {})}
     operation = Operation(function.__name__, function, tuple(values))
     made = Workload(
@@ -53,7 +59,8 @@ def load(
         **(workload or {}),
     )
     plan = make_plan(("test", {name: value for name, value in options.items() if value is not None}))
-    return run(made, plan, Home.at(dsn), embedded=True, thresholds=thresholds, launcher=launcher)
+    home = dataclasses.replace(Home.at(dsn), target=Dsn(watched_from or dsn))
+    return run(made, plan, home, embedded=True, thresholds=thresholds, launcher=launcher)
 
 
 def errors_of(record: RunRecord) -> dict[str, int]:
