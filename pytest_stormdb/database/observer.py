@@ -20,7 +20,7 @@ from ..measurement.counters import Counters
 from ..realtime import monotonic, perf_counter_ns
 from .activity import NOT_HANDED_IN, WITH_SET_UP, Event, Observation
 from .connect import connect, connect_as, conninfo_to_dict
-from .costs import FLUSHES_FROM, BackendWork, flush_counters, work_of
+from .costs import COUNTS_BACKENDS_FROM, FLUSHES_FROM, BackendWork, flush_counters, work_of
 from .counters import read_counters, read_position
 from .pulse import Pulse, events_of, read_pulse
 from .statements import read_statements
@@ -221,8 +221,15 @@ class _Watch:
                 self._lacks = f"counters: {left} sessions of the run have not ended and handed in theirs (a pooler's?)"
                 break
             time.sleep(0.005)
+        if self._observer._is_pooled and not self._asks_for_own_work:
+            self._lacks = "counters: a pooler keeps the run's sessions, which have not ended and handed in theirs"
         if self._is_late:
             time.sleep(_LATE_S)
+
+    @property
+    def _asks_for_own_work(self) -> bool:
+        """Whether workers ask in the end what their backends did, which hands it in."""
+        return self._observer._hands_in and self._conn.info.server_version >= COUNTS_BACKENDS_FROM
 
     @property
     def _is_late(self) -> bool:
