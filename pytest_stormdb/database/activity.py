@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from ..measurement.attribution import Span, WaitSample, attribute
-from ..measurement.cause import sentence
+from ..measurement.attribution import Span, WaitSample, at_work, attribute
+from ..measurement.cause import SPEAK_FROM, sentence
 from ..measurement.counters import Counters, ratio
 from ..measurement.shares import Profile, profile, slowest
 from .costs import BackendWork
@@ -25,6 +25,7 @@ NOT_HANDED_IN = (
     "counters: pgbench's sessions hand them in once a second; up to a second of the warm-up is in them, or one of the"
     " run is missing"
 )
+OF_SERVICE = "waits: shares of service time; what transactions waited for a free client of pgbench is their lag"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +43,14 @@ class Event:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observation:
     """What was read and sampled. ``begun`` holds what the workers' backends had done when the measured part began;
-    ``profile`` pg_wait_sampling's counts; ``connections`` the most there were, and the limit."""
+    ``profile`` pg_wait_sampling's counts; ``connections`` the most there were, and the limit. ``are_clients``: each
+    session that no worker claims is one of pgbench's clients."""
 
     from_ns: int = 0
     growth: Counters = field(default_factory=Counters)
     begun: Mapping[int, BackendWork] = field(default_factory=dict)
     samples: Sequence[WaitSample] = ()
+    are_clients: bool = False
     blockers: Sequence[tuple[Blocker, int]] = ()
     profile: Mapping[str, int] = field(default_factory=dict)
     statements: Statements = field(default_factory=lambda: Statements({}))
@@ -61,17 +64,22 @@ class Observation:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkersAccount:
     """What the workers say: the spans of iterations that were looked at, the work of their backends at the end (from
-    PostgreSQL 18 on, None for one that is unknown), and how many transactions of ours are among theirs."""
+    PostgreSQL 18 on, None for one that is unknown), how many transactions of ours are among theirs, and whether
+    iterations have a schedule."""
 
     spans: Mapping[int, Sequence[Span]] = field(default_factory=dict)
     ended: Sequence[BackendWork | None] = ()
     own_transactions: int = 0
+    is_open: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Waits:
-    """What response time went to: of all iterations, and of the slowest 5 %. ``timeline`` has the samples of each class
-    in each second, those between iterations too; ``cause`` is one sentence, or empty when the evidence is thin."""
+    """What response time went to: of all iterations, and of the slowest 5 %, which are not known of pgbench.
+
+    ``timeline`` has the samples of each class in each second, those between iterations too; ``cause`` is one sentence,
+    or empty when the evidence is thin.
+    """
 
     samples: int
     everything: Profile
@@ -149,25 +157,29 @@ def account_for(
     seen: Observation, workers: WorkersAccount, *, operations: int, response_s: float, slow_from_s: float
 ) -> ServerActivity:
     """Put together what was seen from outside and what the workers say; ``slow_from_s`` is the p95 of responses."""
+    waits = _waits(seen, workers, slow_from_s)
     return ServerActivity(
         operations=operations,
         response_s=response_s,
         growth=_without_our_own(seen.growth, workers.own_transactions),
         backends=_backends(seen.begun, workers.ended),
-        waits=_waits(seen, workers.spans, slow_from_s),
+        waits=waits,
         statements=seen.statements,
         tables=seen.tables,
         settings=seen.settings,
         events=seen.events,
         connections=seen.connections,
-        notes=tuple(dict.fromkeys((*seen.notes, *seen.growth.missing, *_unclaimed(seen.samples)))),
+        notes=tuple(dict.fromkeys((*seen.notes, *seen.growth.missing, *_reserves(seen, workers, waits)))),
     )
 
 
-def _waits(seen: Observation, spans: Mapping[int, Sequence[Span]], slow_from_s: float) -> Waits:
+def _waits(seen: Observation, workers: WorkersAccount, slow_from_s: float) -> Waits:
     measured = [sample for sample in seen.samples if sample.at_ns >= seen.from_ns]
-    hits = attribute(measured, spans, seen.from_ns)
-    everything, slow = profile(hits), profile(slowest(hits, slow_from_s * 1e9))
+    if seen.are_clients:
+        everything, slow = profile(at_work(measured, is_open=workers.is_open)), Profile()
+    else:
+        hits = attribute(measured, workers.spans, seen.from_ns)
+        everything, slow = profile(hits), profile(slowest(hits, slow_from_s * 1e9))
     blocked = str(seen.blockers[0][0]) if seen.blockers else None
     return Waits(
         samples=len(measured),
@@ -180,10 +192,13 @@ def _waits(seen: Observation, spans: Mapping[int, Sequence[Span]], slow_from_s: 
     )
 
 
-def _unclaimed(samples: Sequence[WaitSample]) -> list[str]:
-    if not samples or any(sample.worker >= 0 for sample in samples):
+def _reserves(seen: Observation, workers: WorkersAccount, waits: Waits) -> list[str]:
+    """What is to be said of the waits that were seen."""
+    if seen.are_clients:
+        return [OF_SERVICE] if workers.is_open and waits.everything.iterations >= SPEAK_FROM else []
+    if not seen.samples or any(sample.worker >= 0 for sample in seen.samples):
         return []
-    return ["waits: of no iteration, for nobody knows whose sessions they are (pgbench's, or a pooler's)"]
+    return ["waits: of no iteration, for nobody knows whose sessions they are (a pooler's)"]
 
 
 def _backends(begun: Mapping[int, BackendWork], ended: Sequence[BackendWork | None]) -> tuple[int, int] | None:

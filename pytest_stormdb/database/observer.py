@@ -70,17 +70,19 @@ class Observer:
         pids: Mapping[int, int],
         marks: Marks,
         has_warmup: bool,
-        hands_in: bool = True,
+        are_clients: bool = False,
         is_pooled: bool = False,
     ) -> None:
-        """``hands_in``: workers have their counters handed in when the measured part begins; pgbench does not."""
+        """``are_clients``: the sessions are those of pgbench's clients, which do not hand in their counters when the
+        measured part begins, as workers do."""
         self._dsn = dsn
         self._workload_dsn = workload_dsn
         self._name = name
         self._pids = pids
         self._marks = marks
         self._has_warmup = has_warmup
-        self._hands_in = hands_in
+        self._hands_in = not are_clients
+        self._are_clients = are_clients and not is_pooled
         self._is_pooled = is_pooled
         self._ready = threading.Event()
         self._ended = threading.Event()
@@ -154,6 +156,7 @@ class _Watch:
             growth=growth,
             begun=self._begun,
             samples=list(self._sampler.samples()),
+            are_clients=self._observer._are_clients,
             blockers=self._sampler.blockers.most_common(5),
             profile=grown(profile, read_profile(self._conn, list(self._pids))),
             statements=executed,

@@ -24,7 +24,7 @@ _BLIND = 3
 _OPEN_NS = (1 << 63) - 1
 _LOOK = """
     SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint, pid, state, wait_event_type, wait_event,
-           application_name
+           application_name, coalesce((extract(epoch FROM xact_start) * 1000000)::bigint, 0)
     FROM pg_stat_get_activity(NULL) WHERE starts_with(application_name, %s) OR pid = ANY(%s)
 """
 _BLOCKERS = """
@@ -65,6 +65,7 @@ class _Session(NamedTuple):
     state: str | None
     wait_type: str | None
     wait_event: str | None
+    begun_us: int
 
 
 class WaitSampler:
@@ -126,10 +127,10 @@ class WaitSampler:
             self._ask_who_blocks(locked)
 
     def samples(self) -> Iterator[WaitSample]:
-        """All samples, in the order they were taken; those of backends that no worker claims have worker -1."""
+        """All samples, in the order they were taken; of backends that no worker claims, with the pid below zero."""
         looks = iter(self._looks)
-        for at_ns, worker, number in zip(looks, looks, looks, strict=True):
-            yield WaitSample(at_ns, worker, self._events[number])
+        for at_ns, worker, number, begun_us in zip(looks, looks, looks, looks, strict=True):
+            yield WaitSample(at_ns, worker, self._events[number], begun_us)
 
     def place_ns(self, server_ns: int) -> int | None:
         """A reading of the server's clock on ours; None before any backend was seen."""
@@ -148,11 +149,11 @@ class WaitSampler:
     def _sessions(self, rows: Iterable[tuple[Any, ...]]) -> Iterable[_Session]:
         """One for each worker, that in a statement where it has several; those that no worker claims are all there."""
         found: dict[int, _Session] = {}
-        for pid, state, wait_type, wait_event, application in rows:
+        for pid, state, wait_type, wait_event, application, begun_us in rows:
             worker = self._pids.get(pid, self._worker_by_name(application))
-            key = worker if worker >= 0 else -pid
-            if key not in found or state == "active":
-                found[key] = _Session(worker, pid, state, wait_type, wait_event)
+            worker = worker if worker >= 0 else -pid
+            if worker not in found or state == "active":
+                found[worker] = _Session(worker, pid, state, wait_type, wait_event, begun_us)
         return found.values()
 
     def _worker_by_name(self, application: str | None) -> int:
@@ -168,7 +169,7 @@ class WaitSampler:
         number = self._numbers.setdefault(sys.intern(name), len(self._events))
         if number == len(self._events):
             self._events.append(name)
-        self._looks.extend((at_ns, session.worker, number))
+        self._looks.extend((at_ns, session.worker, number, session.begun_us))
         return session.pid if session.wait_type == "Lock" else 0
 
     def _ask_who_blocks(self, pids: Sequence[int]) -> None:

@@ -27,11 +27,16 @@ class Span(NamedTuple):
 
 
 class WaitSample(NamedTuple):
-    """What a worker's backend did at an instant: ``event`` as ``Lock:tuple``, ``CPU*``, ``Client:ClientRead``."""
+    """What a worker's backend did at an instant: ``event`` as ``Lock:tuple``, ``CPU*``, ``Client:ClientRead``.
+
+    ``worker`` is below zero for each backend that no worker claims. ``begun_us`` is when, by the server's clock, the
+    transaction began that it was in; 0 in none.
+    """
 
     at_ns: int
     worker: int
     event: str
+    begun_us: int = 0
 
 
 class Hit(NamedTuple):
@@ -86,7 +91,7 @@ def attribute(samples: Iterable[WaitSample], spans: Mapping[int, Sequence[Span]]
     }
     starts = {worker: [span.started_ns for span in found] for worker, found in measured.items()}
     hits, instants = [], set()
-    for at_ns, worker, event in samples:
+    for at_ns, worker, event, _ in samples:
         if at_ns < from_ns:
             continue
         instants.add(at_ns)
@@ -94,6 +99,16 @@ def attribute(samples: Iterable[WaitSample], spans: Mapping[int, Sequence[Span]]
         if index >= 0 and at_ns <= (span := measured[worker][index]).finished_ns:
             hits.append(Hit((worker, span.started_ns), at_ns, event, span.finished_ns - span.intended_ns))
     return hits + _queued(measured, sorted(instants))
+
+
+def at_work(samples: Iterable[WaitSample], *, is_open: bool) -> list[Hit]:
+    """The hits of samples of sessions that are pgbench's: nobody knows its iterations, but each client always has one,
+    or with a schedule, as long as it is in a transaction. How long that took is not known."""
+    return [
+        Hit((sample.worker, sample.begun_us or sample.at_ns), sample.at_ns, sample.event, 0)
+        for sample in samples
+        if sample.begun_us or not is_open
+    ]
 
 
 def _queued(spans: Mapping[int, Sequence[Span]], instants: Sequence[int]) -> list[Hit]:

@@ -9,7 +9,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from ..units import format_ratio
+from ..units import counted, format_ratio
 from .charts import MOST_BUCKETS, Chart, scaling
 from .comparison_page import comparison_section
 from .html import Markup, data, element, joined, table
@@ -122,7 +122,7 @@ def _sweep_section(sweep: Mapping[str, Any], identity: str, charts: dict[str, Ch
 
 
 def _law(sweep: Mapping[str, Any]) -> str:
-    knee = f"The knee is at {sweep['knee_workers']} workers, the fewest within 5 % of the best throughput."
+    knee = f"The knee is at {counted(sweep['knee_workers'], 'worker')}, the fewest within 5 % of the best throughput."
     fit = sweep.get("fit")
     if fit is None:
         return f"{knee} There are too few points for a law."

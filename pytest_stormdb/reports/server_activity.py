@@ -124,9 +124,10 @@ def _shares(everything: Profile, slow: Profile) -> Iterator[str]:
         if share.share >= _LEAST_SHOWN:
             shown.setdefault(share.name, share)
     width = max(map(len, ("response time", *shown)))
-    yield f"  {'response time':<{width}}     all  slowest 5 %"
+    yield f"  {'response time':<{width}}     all{'  slowest 5 %' if slow.samples else ''}"
     for name in list(shown)[:_SHARES_SHOWN]:
-        yield f"  {name:<{width}}  {_percent(everything.share(name)):>6}  {_percent(slow.share(name)):>11}"
+        of_slow = f"  {_percent(slow.share(name)):>11}" if slow.samples else ""
+        yield f"  {name:<{width}}  {_percent(everything.share(name)):>6}{of_slow}"
 
 
 def _percent(share: Share | None) -> str:

@@ -207,7 +207,7 @@ def _curve(sweep: Sweep, style: Style) -> Iterator[Line]:
     for point, (text,) in zip(sweep.points, texts, strict=True):
         bar = style.bar * round(_LONGEST_BAR * point.throughput_per_s / best)
         yield Line(f"{text}  {bar}".rstrip(), "good" if point is sweep.knee else "plain")
-    yield from style.wrapped(f"knee: {sweep.knee.workers} workers, the fewest within 5 % of the best rate")
+    yield from style.wrapped(f"knee: {counted(sweep.knee.workers, 'worker')}, the fewest within 5 % of the best rate")
     yield from style.wrapped(_law(sweep))
     yield Line("")
 

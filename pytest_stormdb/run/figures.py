@@ -41,6 +41,7 @@ def activity_of_run(seen: Observation, collected: Collected, statistics: RunStat
         spans=collected.spans(),
         ended=collected.works,
         own_transactions=asked + sum(usage.own_transactions for usage in collected.usage),
+        is_open=statistics.total.is_open,
     )
     return account_for(
         seen,

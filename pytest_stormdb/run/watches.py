@@ -54,7 +54,7 @@ class Watches:
 def watches_of(job: Job, home: Home, monitor: Monitor, interim: Interim, exporters: Exporters) -> Watches:
     """What watches a job where it lives."""
     places, looks = (home.outside_dsn, home.admin_dsn), job.looks
-    has_warmup, hands_in = job.plan.warmup_ns > 0, job.workload.pgbench is None
+    has_warmup, are_clients = job.plan.warmup_ns > 0, job.workload.pgbench is not None
     return Watches(
         home=home,
         monitor=monitor,
@@ -65,7 +65,7 @@ def watches_of(job: Job, home: Home, monitor: Monitor, interim: Interim, exporte
             pids=looks.backends,
             marks=looks,
             has_warmup=has_warmup,
-            hands_in=hands_in,
+            are_clients=are_clients,
             is_pooled=home.is_pooled,
         ),
         interim=interim,

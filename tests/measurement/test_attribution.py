@@ -15,6 +15,7 @@ from pytest_stormdb.measurement.attribution import (
     ServerClock,
     Span,
     WaitSample,
+    at_work,
     attribute,
     class_of,
     event_of,
@@ -59,6 +60,20 @@ def test_the_warm_up_is_not_counted() -> None:
 def test_a_worker_that_is_not_known_hits_nothing() -> None:
     """A session of the user's own, which no worker claims, belongs to no iteration."""
     assert attribute([WaitSample(5, -1, CPU)], {0: [Span(0, 0, 9)]}) == []
+
+
+def test_a_client_of_pgbench_is_always_at_work() -> None:
+    """Looks at one transaction hit one iteration; a session at rest counts unless the schedule lets it rest."""
+    samples = [
+        WaitSample(5, -7, "Lock:tuple", 3),
+        WaitSample(9, -7, "Lock:tuple", 3),
+        WaitSample(9, -8, "Client:Read"),
+    ]
+    hits = at_work(samples, is_open=False)
+    assert hits == [
+        Hit((-7, 3), 5, "Lock:tuple", 0), Hit((-7, 3), 9, "Lock:tuple", 0), Hit((-8, 9), 9, "Client:Read", 0),
+    ]  # fmt: skip
+    assert at_work(samples, is_open=True) == hits[:2]
 
 
 @given(

@@ -9,6 +9,7 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
+from pytest_stormdb.database.activity import OF_SERVICE
 from tests.conftest import Suite
 
 BANK = """
@@ -473,6 +474,41 @@ def test_what_the_server_did_is_known(suite: Suite) -> None:
     assert activity["wal_bytes_per_op"] > 100
     assert activity["samples"] > 10
     assert not any("hidden" in note or "counters" in note for note in activity["notes"])
+
+
+HOT = """
+    import pytest
+    from pytest_stormdb import pgbench
+
+    @pytest.fixture(scope="module")
+    def account(stormdb_connection):
+        stormdb_connection.execute("CREATE TABLE account (id int PRIMARY KEY, n bigint NOT NULL)")
+        stormdb_connection.execute("INSERT INTO account VALUES (1, 0)")
+
+    test_hot = pytest.mark.usefixtures("account")(
+        pytest.mark.stormdb_slo("server.wait.Lock < 5%")(pgbench("hot.sql"))
+    )
+"""
+
+
+@pytest.mark.parametrize("rate", [(), ("--stormdb-rate=200/s",)])
+def test_a_hot_row_is_a_wait_for_locks(suite: Suite, rate: tuple[str, ...]) -> None:
+    """Sessions of pgbench are always at work for a transaction: what they wait for is where its time went, also where
+    a rate lets some of them rest."""
+    (suite.path / "hot.sql").write_text("BEGIN;\nUPDATE account SET n = n + 1 WHERE id = 1;\n\\sleep 20 ms\nEND;\n")
+    suite.write(HOT)
+    options = ("--stormdb-workers=8", "--stormdb-duration=3s", "--stormdb-json=runs.json")
+    result = suite.run(*options, *rate)
+    result.assert_outcomes(failed=1)
+    (run,) = suite.runs()
+    activity = run["server_activity"]
+    (lock,) = (each for each in activity["wait_classes"] if each["event"] == "Lock")
+    assert lock["share"] > 0.6
+    assert all(blocker["is_ours"] for blocker in activity["blockers"])
+    assert any("UPDATE account" in blocker["query"] for blocker in activity["blockers"])
+    assert [each["verdict"] for each in run["thresholds"]] == ["fail"]
+    assert [note for note in activity["notes"] if note.startswith("waits")] == [OF_SERVICE] * bool(rate)
+    result.stdout.fnmatch_lines(["  server: * % of response time waits on Lock*; blocked by *"])
 
 
 def test_counters_after_a_warm_up_are_said_to_be_late(suite: Suite) -> None:

@@ -326,7 +326,7 @@ def test_behind_a_pooler_less_is_seen_and_said(
         found, result = run(suite, source, f"--stormdb-dsn={dsn}")
     activity = found["server_activity"]
     assert activity["iterations_sampled"] == 0
-    unclaimed = "waits: of no iteration, for nobody knows whose sessions they are (pgbench's, or a pooler's)"
+    unclaimed = "waits: of no iteration, for nobody knows whose sessions they are (a pooler's)"
     assert unclaimed in activity["notes"]
     if mode == "session" and database.info.server_version >= COUNTS_BACKENDS_FROM:
         assert activity["database"]["commits"] == pytest.approx(found["totals"]["operations"], rel=0.01)
