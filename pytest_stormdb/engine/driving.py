@@ -14,9 +14,10 @@ from .process import HAS_LARGE_PIPES, Running
 from .report import Counts, counts_in, has_errors
 from .threads import ThreadUsage, threads_of
 
-_LOOK_S = 0.1 if HAS_LARGE_PIPES else 0.01
-"""How often pgbench is looked after: at 100,000 transactions a second, a quarter of its pipes fills in between."""
-_TELL_NS = 500_000_000
+_LOOK_S = 0.2 if HAS_LARGE_PIPES else 0.01
+"""How often pgbench is looked after: at 100,000 transactions a second, half of its pipes fills in between."""
+_TELL_NS = 1_000_000_000
+_TELL_AT_ONCE_NS = 500_000_000
 _GRACE_NS = 1_000_000_000
 """Beyond the timeout of a statement, how long pgbench may take to end."""
 _SHARE = 0.01
@@ -50,7 +51,7 @@ class Ending:
 
 
 Emit = Callable[[dict[int, Snapshot]], None]
-"""Given what was counted since the last time, by block; about twice a second, also where that is nothing."""
+"""Given what was counted since the last time, by block; at least once a second, also where that is nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,11 +81,12 @@ class Drive:
         self._timing = timing
         self._rate_per_s = timing.rate_per_s
         has_warmup = timing.warmup_ns > 0 or timing.measured_from_ns is not None
-        self._counters = [LogCounter(layout, timing.blocks, has_warmup=has_warmup) for _ in range(threads)]
+        self._counter = LogCounter(layout, timing.blocks, threads, has_warmup=has_warmup)
         self._uncounted: deque[tuple[int, bytes]] = deque()
         self._uncounted_bytes = 0
         self._spent_ns = 0
         self._share = 1.0 if timing.counts_at_once else _SHARE
+        self._tell_every_ns = _TELL_AT_ONCE_NS if timing.counts_at_once else _TELL_NS
         self._created_ns = perf_counter_ns()
         self._epoch_us = (time_ns() - perf_counter_ns()) // 1_000
         self._begun_ns: int | None = None
@@ -98,7 +100,7 @@ class Drive:
 
     def run(self, stop: Callable[[], bool], emit: Emit) -> Ending:
         """See it through to its end; ``stop`` says when it is to end early."""
-        tell_ns = perf_counter_ns() + _TELL_NS
+        tell_ns = perf_counter_ns() + self._tell_every_ns
         while True:
             status = self._running.status  # asked before reading: what it wrote last is then there to be read
             self._filled = max(self._filled, self._running.filled())
@@ -108,14 +110,14 @@ class Drive:
                 break
             now_ns = perf_counter_ns()
             self._end_if_due(now_ns, stop)
-            self._count(now_ns)
             if now_ns >= tell_ns:
-                tell_ns = now_ns + _TELL_NS
+                tell_ns = now_ns + self._tell_every_ns
+                self._count(now_ns)
                 self._usage.update(threads_of(self._running.pid))
-                emit(self._taken(self._told_until_us()))
+                emit(self._counter.take(self._told_until_us()))
             self._sleep()
         self._count()
-        emit(self._taken())
+        emit(self._counter.take())
         return self._ending(status)
 
     @property
@@ -177,12 +179,12 @@ class Drive:
             if chunk:
                 self._uncounted.append((thread, chunk))
                 self._uncounted_bytes += len(chunk)
+        if self._start_us is None:
+            self._start_us = self._start_of_first()
         return any(chunks)
 
     def _count(self, now_ns: int | None = None) -> None:
         """Count what has come: everything at the end, before that as much as costs the load no CPU time to speak of."""
-        if self._start_us is None:
-            self._start_us = self._start_of_first()
         from_ns = self.measured_from_ns
         while self._uncounted and self._start_us is not None and from_ns is not None:
             if now_ns is not None and self._uncounted_bytes <= _MOST_KEPT_BYTES and self._has_spent_enough(now_ns):
@@ -190,7 +192,7 @@ class Drive:
             thread, chunk = self._uncounted.popleft()
             self._uncounted_bytes -= len(chunk)
             before_ns = time.process_time_ns()
-            self._counters[thread].feed(chunk, from_ns // 1_000 + self._epoch_us)
+            self._counter.feed(chunk, from_ns // 1_000 + self._epoch_us, thread)
             self._spent_ns += time.process_time_ns() - before_ns
 
     def _has_spent_enough(self, now_ns: int) -> bool:
@@ -199,7 +201,7 @@ class Drive:
     def _start_of_first(self) -> int | None:
         """When it began: with the earliest of the first transactions, under a rate a mean distance before."""
         first = dict(reversed(self._uncounted))
-        starts = [start for chunk in first.values() if (start := self._counters[0].first_start_us(chunk)) is not None]
+        starts = [start for chunk in first.values() if (start := self._counter.first_start_us(chunk)) is not None]
         if not starts:
             return None
         earliest_us = min(starts)
@@ -212,28 +214,20 @@ class Drive:
         """Up to where all threads have told what they did: pgbench writes 4 KiB at a time, each thread in its own."""
         if self.measured_from_ns is None:
             return 0
-        until_us = min(counter.last_end_us for counter in self._counters)
-        return max(0, until_us - self.measured_from_ns // 1_000 - self._epoch_us)
-
-    def _taken(self, before_us: int | None = None) -> dict[int, Snapshot]:
-        taken: dict[int, Snapshot] = {}
-        for counter in self._counters:
-            for interval, snapshot in counter.take(before_us).items():
-                taken.setdefault(interval, Snapshot()).merge(snapshot)
-        return taken
+        return max(0, min(self._counter.ends_us) - self.measured_from_ns // 1_000 - self._epoch_us)
 
     # -- how it went -------------------------------------------------------------------------------------------
 
     def _ending(self, status: int) -> Ending:
-        last_us = max(counter.last_end_us for counter in self._counters)
+        last_us = max(self._counter.ends_us)
         return Ending(
             status=status,
             started_ns=self._started_ns(),
             ended_ns=(last_us - self._epoch_us) * 1_000 if last_us else perf_counter_ns(),
             stopped=self._stopped,
             cancelled=self._cancelled,
-            lines=sum(counter.lines for counter in self._counters),
-            skipped=sum(counter.skipped for counter in self._counters),
+            lines=self._counter.lines,
+            skipped=self._counter.skipped,
             counts=counts_in(str(self._running.output)),
             has_errors=has_errors(str(self._running.errors)),
             errors=str(self._running.errors),

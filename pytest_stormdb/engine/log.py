@@ -8,9 +8,11 @@ into a number once, takes a fifth of a microsecond a line, where numbers would t
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import compress
 from operator import sub
 
@@ -44,6 +46,11 @@ class Blocks:
         number, within_us = divmod(offset_us, self.length_us)
         return number, number >= self.first and within_us >= self.settle_us
 
+    def change_after(self, offset_us: int) -> int:
+        """Up to where everything lies in the same place as that."""
+        number, within_us = divmod(offset_us, self.length_us)
+        return number * self.length_us + (self.settle_us if within_us < self.settle_us else self.length_us)
+
 
 @dataclass(frozen=True, slots=True)
 class Layout:
@@ -71,39 +78,39 @@ class _Counts:
 
 
 class LogCounter:
-    """Counts the lines of one thread's log by script and by block, from the instant measured from.
+    """Counts the lines of all threads' logs by script and by block, from the instant measured from.
 
     A transaction belongs to the block in which it was meant to start. What lies before the first is warm-up, and
     dropped; without a warm-up it belongs to the first, since another thread may have begun some microseconds earlier.
-    Times are microseconds of the epoch, as pgbench writes them.
+    Times are microseconds of the epoch, as pgbench writes them; ``ends_us`` are those of each thread's last line.
     """
 
-    def __init__(self, layout: Layout, blocks: Blocks, *, has_warmup: bool = False) -> None:
+    def __init__(self, layout: Layout, blocks: Blocks, threads: int = 1, *, has_warmup: bool = False) -> None:
         self._layout = layout
         self._blocks = blocks
         self._has_warmup = has_warmup
-        self._rest = b""
+        self._rests = [b""] * threads
         self._all_succeeded = True
         self._counts: dict[tuple[int, int], _Counts] = {}
         self.lines = 0
         self.skipped = 0
-        self.last_end_us = 0
+        self.ends_us = [0] * threads
 
     def first_start_us(self, data: bytes) -> int | None:
         """The earliest intended start among the lines of these bytes; None where no line is whole."""
         whole = data[: data.rfind(b"\n") + 1]
         return min(self._starts_us(self._columns(whole))) if whole else None
 
-    def feed(self, data: bytes, from_us: int) -> None:
-        """Count the lines that these bytes complete; ``from_us`` is where the first interval begins."""
-        data = self._rest + data
+    def feed(self, data: bytes, from_us: int, thread: int = 0) -> None:
+        """Count the lines that a thread's bytes complete; ``from_us`` is where the first interval begins."""
+        data = self._rests[thread] + data
         end = data.rfind(b"\n") + 1
-        self._rest = data[end:]
+        self._rests[thread] = data[end:]
         if end:
             self._all_succeeded = b"e" not in data  # every word for what became of the others has one
             columns = self._columns(data[:end])
             self.lines += len(columns[0])
-            self.last_end_us = _end_us(columns, -1)
+            self.ends_us[thread] = _end_us(columns, -1)
             self._by_block(columns, from_us)
 
     def take(self, before_us: int | None = None) -> dict[int, Snapshot]:
@@ -123,12 +130,22 @@ class LogCounter:
         return [words[index::width] for index in range(2, width)]
 
     def _by_block(self, columns: list[Column], from_us: int) -> None:
-        """Most of the time, all lines that come together were meant to start in the same block."""
-        longest_us = max([int(text) for text in set(columns[0]) if text.isdigit()], default=0)
-        place = self._blocks.at(self.last_end_us - from_us)
-        if self._blocks.at(_end_us(columns, 0) - longest_us - from_us) == place:
-            self._by_script(columns, *place)
-            return
+        """Lines come in the order in which they end. So most of those that were meant to start in the same block lie
+        together, and only those that end soon after it need to be looked at one by one."""
+        lines, end_of, longest_us = range(len(columns[0])), partial(_end_us, columns), _longest_us(columns[0])
+        first = change_us = 0
+        while first < len(lines):
+            earliest_us = max(change_us, end_of(first) - longest_us)
+            place = self._blocks.at(earliest_us - from_us)
+            change_us = self._blocks.change_after(earliest_us - from_us) + from_us
+            sure = bisect_left(lines, change_us, first, key=end_of)
+            unsure = bisect_left(lines, change_us + longest_us, sure, key=end_of)
+            unsure = bisect_left(lines, change_us + _longest_us(columns[0][sure:unsure]), sure, key=end_of)
+            self._by_script([column[first:sure] for column in columns], *place)
+            self._one_by_one([column[sure:unsure] for column in columns], from_us)
+            first = unsure
+
+    def _one_by_one(self, columns: list[Column], from_us: int) -> None:
         places = [self._blocks.at(start_us - from_us) for start_us in self._starts_us(columns)]
         for each in set(places):
             mask = [place == each for place in places]
@@ -137,7 +154,7 @@ class LogCounter:
     def _by_script(self, columns: list[Column], block: int, is_counted: bool) -> None:
         if not self._has_warmup:
             block, is_counted = max(0, block), is_counted or block < 0
-        if not is_counted:
+        if not is_counted or not columns[0]:
             return
         numbers = set(columns[1]) if len(self._layout.operations) > 1 else {b"0"}
         for number in numbers:
@@ -189,9 +206,14 @@ class LogCounter:
 
 
 def _record(histogram: Histogram, counts_by_us: dict[int, int] | Counter[int]) -> None:
-    counts = {value_us * 1_000: count for value_us, count in counts_by_us.items() if value_us > 0}
-    none = sum(counts_by_us.values()) - sum(counts.values())
-    histogram.record_counts(counts | {0: none} if none else counts)
+    counts = {value_us * 1_000: count for value_us, count in counts_by_us.items()}
+    for value_us in [value_us for value_us in counts_by_us if value_us < 0]:  # a clock that was set back
+        histogram.record(0, counts.pop(value_us * 1_000))
+    histogram.record_counts(counts)
+
+
+def _longest_us(latencies: Column) -> int:
+    return max([int(text) for text in set(latencies) if text.isdigit()], default=0)
 
 
 def _epoch_us(seconds: bytes, microseconds: bytes) -> int:

@@ -23,7 +23,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate, pairwise, repeat
-from operator import add
+from operator import add, mul
 
 HIGHEST_NS = 3_600_000_000_000  # the longest duration that has a bucket: one hour
 _DIGITS = 3
@@ -106,16 +106,22 @@ class Histogram:
 
     def record_counts(self, counts: Mapping[int, int]) -> None:
         """Count durations that are counted by value already. Raises ValueError, and counts none, if one is negative."""
-        if min(counts, default=0) < 0:
-            raise ValueError(f"a duration cannot be negative: {min(counts)} ns")
-        fitting = {value: times for value, times in counts.items() if value <= HIGHEST_NS}
-        self.overflow += sum(counts.values()) - sum(fitting.values())
-        if fitting:
-            total_ns = sum(value * times for value, times in fitting.items())
-            self._note(sum(fitting.values()), total_ns, min(fitting), max(fitting))
+        low, high = min(counts, default=0), max(counts, default=0)
+        if low < 0:
+            raise ValueError(f"a duration cannot be negative: {low} ns")
+        if high > HIGHEST_NS:
+            self.overflow += sum(times for value, times in counts.items() if value > HIGHEST_NS)
+            counts = {value: times for value, times in counts.items() if value <= HIGHEST_NS}
+            high = max(counts, default=0)
+        if counts:
+            self._note(sum(counts.values()), sum(map(mul, counts, counts.values())), low, high)
+        if low < _LINEAR:
+            for value in [value for value in counts if value < _LINEAR]:
+                self._counts[value + _BIAS] += counts[value]
+            counts = {value: times for value, times in counts.items() if value >= _LINEAR}
         cells = self._counts
-        for value, times in fitting.items():
-            cells[index_of(value) + _BIAS] += times
+        for cell, times in zip(_cells(list(counts)), counts.values(), strict=True):
+            cells[cell] = cells.get(cell, 0) + times
 
     def _note(self, count: int, total_ns: int, low: int, high: int) -> None:
         self.count += count
