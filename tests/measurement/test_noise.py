@@ -7,6 +7,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from collections.abc import Collection
 
 import pytest
 
@@ -45,8 +46,13 @@ class Clockwork:
         self.now_ns, self.counters, self.table, self.throttled = 0, Machine(0, 0, 0), table(), 0
         monkeypatch.setattr(noise, "perf_counter_ns", lambda: self.now_ns)
         monkeypatch.setattr(noise, "machine", lambda: self.counters)
-        monkeypatch.setattr(noise, "processes", lambda: self.table)
+        monkeypatch.setattr(noise, "processes", self.read)
         monkeypatch.setattr(noise, "throttled", lambda: self.throttled)
+
+    def read(self, pids: Collection[int] = ()) -> dict[int, Process]:
+        """As /proc would show them; how many were asked for is kept."""
+        self.asked = len(pids)
+        return {pid: process for pid, process in self.table.items() if pid in pids or not pids}
 
     def after_a_second(self, *, busy: int, stolen: int = 0, **ticks: int) -> None:
         """A second later, 200 ticks of two CPUs on."""
@@ -107,6 +113,35 @@ def test_a_server_out_of_sight_may_have_used_that_time(clockwork: Clockwork) -> 
     """Where no backend of ours is visible, unseen time is nobody's, and no process called postgres is foreign."""
     window = seen(clockwork, None, busy=150, worker=10, stranger=100, pgbench=10)
     assert (window.unseen, window.foreign, window.is_clean) == (None, 0.05, True)
+
+
+def test_others_are_looked_at_only_where_much_is_left_open(clockwork: Clockwork) -> None:
+    """As long as ours explain what the machine did, only they are read. A neighbour that then appears is named, and
+    answers for no more than was used since; from the next window on, for all of it. A session of ours that is new is
+    found and watched in the same way."""
+    backends = {SERVER, BACKEND}
+    watch = NoiseWatch(lambda processes: backends)
+    with watch.during() as tick:
+        clockwork.after_a_second(busy=100, worker=50, backend=50, neighbour=0)
+        tick()
+        clockwork.after_a_second(busy=108, worker=100, backend=100, neighbour=8)
+        tick()
+        assert clockwork.asked == 4
+        clockwork.after_a_second(busy=130, worker=150, backend=150, neighbour=40)
+        tick()
+        clockwork.after_a_second(busy=140, worker=200, backend=200, neighbour=80, stranger=10)
+        tick()
+        assert clockwork.asked == 0
+        backends.add(STRANGER)
+        clockwork.after_a_second(busy=190, worker=250, backend=250, neighbour=80, stranger=100)
+        tick()
+        clockwork.after_a_second(busy=190, worker=300, backend=300, neighbour=80, stranger=190)
+        tick()
+        assert clockwork.asked == 5
+    assert [window.foreign for window in watch.noise.windows] == [0.0, 0.0, 0.15, 0.25, 0.0, 0.0]
+    assert [window.unseen for window in watch.noise.windows] == [0.0, 0.04, 0.0, 0.0, 0.0, 0.0]
+    assert watch.noise.windows[2].culprits == {"mysqld": 0.15}
+    assert watch.noise.windows[3].culprits == {"mysqld": 0.2, "postgres": 0.05}
 
 
 def test_throttling_is_noise(clockwork: Clockwork) -> None:
