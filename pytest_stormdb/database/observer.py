@@ -109,8 +109,9 @@ class Observer:
     def _observe(self) -> None:
         try:
             with contextlib.closing(connect_as(LimitedConnection, self._dsn, name="stormdb activity")) as conn:
-                # Behind a pooler, a setting or a prepared statement of ours would meet the load, or nobody.
-                conn.limit_s, conn.prepare_threshold = _PATIENCE_S, None
+                conn.limit_s = _PATIENCE_S
+                if self._is_pooled:  # a setting or a prepared statement of ours would meet the load, or nobody
+                    conn.prepare_threshold = None
                 self._seen = _Watch(self, conn).run()
         except (psycopg.Error, ServerError) as error:
             reason = str(error).strip().splitlines()[0]

@@ -72,11 +72,14 @@ class Running:
         """The exit status, negative for a signal; None while it runs."""
         return self._process.poll()
 
-    def read(self) -> list[bytes]:
-        """What each thread's log has gained, 64 KiB of it at most; all that has been said besides is put away."""
+    def listen(self) -> None:
+        """Put away all that it has said besides its log."""
         for descriptor, tail in self._texts:
             while text := _read(descriptor):
                 tail.add(text)
+
+    def read(self) -> list[bytes]:
+        """What each thread's log has gained, 64 KiB of it at most."""
         chunks = [pipe.read() for pipe in self._pipes]
         if not self._is_tidy and self.has_begun:  # both ends are open, and need no names: a kill would leave them
             self._is_tidy = True

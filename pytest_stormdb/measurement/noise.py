@@ -205,6 +205,7 @@ class NoiseWatch:
         self._server = server
         self._known: set[int] = set()
         self._watched: set[int] = set()
+        self._is_quiet = False
         self._last: _Reading | None = None
 
     @contextlib.contextmanager
@@ -230,12 +231,12 @@ class NoiseWatch:
         last = self._last
         if last is None:
             return
-        now = _read(last, self._watched) if self._watched else _read()
+        now = _read(last, self._watched) if self._is_quiet else _read()
         if now is not None and not now.is_of_all and self._left_open(last, now) > _LITTLE:
             now = _read()
         if now is not None and now.machine.total > last.machine.total:
             self._windows.append(self._window(last, now))
-            self._last = now
+            self._last, self._is_quiet = now, self._left_open(last, now) <= _LITTLE
 
     def _left_open(self, last: _Reading, now: _Reading) -> float:
         """The share of the machine that was used by others than those that are watched."""
