@@ -12,6 +12,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from heapq import nlargest
 from pathlib import Path
 from typing import NamedTuple
 
@@ -34,6 +35,7 @@ _PROC = Path("/proc")
 _THROTTLING = (Path("/sys/fs/cgroup/cpu.stat"), Path("/sys/fs/cgroup/cpu/cpu.stat"))
 _KERNEL = 2
 _NAMED = 3
+_SERVER = "postgres"
 
 
 class Process(NamedTuple):
@@ -116,7 +118,7 @@ def descendants(table: Table, ancestor: int) -> set[int]:
 
 
 def _is_server(process: Process) -> bool:
-    return process.name.startswith("postgres")
+    return process.name.startswith(_SERVER)
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,30 +254,32 @@ class NoiseWatch:
         self._watched |= {pid for pid in kernel if pid in now.table and _ticks(now.table[pid], last.table)}
 
     def _window(self, last: _Reading, now: _Reading) -> Window:
-        total = now.machine.total - last.machine.total
+        total, busy = now.machine.total - last.machine.total, now.machine.busy - last.machine.busy
+        used: dict[int, float] = {pid: _ticks(process, last.table) for pid, process in now.table.items()}
         if now.is_of_all:
+            used = used if last.is_of_all else _fitted(used, self._watched, busy)
             self._learn(last, now)
-        others: Counter[str] = Counter()
-        used = 0
-        for pid, process in now.table.items():
-            ticks = _ticks(process, last.table)
-            if ticks and pid not in self._known and (self._sees_server or not _is_server(process)):
-                others[process.name] += ticks
-            else:
-                used += ticks
-        left = max(0, now.machine.busy - last.machine.busy - used)
-        found = float(others.total())
-        if found > left and not last.is_of_all:  # what they used may be from before this window
-            others, found = Counter({name: ticks * left / found for name, ticks in others.items()}), left
+        others: dict[str, float] = {}
+        for pid, ticks in used.items():
+            name = now.table[pid].name
+            if ticks and pid not in self._known and (self._sees_server or not name.startswith(_SERVER)):
+                others[name] = others.get(name, 0) + ticks
         return Window(
             last.at_ns,
             now.at_ns,
             stolen=(now.machine.stolen - last.machine.stolen) / total,
-            foreign=min(1.0, found / total),
-            unseen=max(0.0, left - found) / total if self._sees_server else None,
+            foreign=min(1.0, sum(others.values()) / total),
+            unseen=max(0.0, busy - sum(used.values())) / total if self._sees_server else None,
             throttled=now.throttled > last.throttled,
-            culprits={name: ticks / total for name, ticks in others.most_common(_NAMED)},
+            culprits={name: others[name] / total for name in nlargest(_NAMED, others, others.__getitem__)},
         )
+
+
+def _fitted(used: Mapping[int, float], watched: Collection[int], busy: int) -> dict[int, float]:
+    """What others used since they were read, some windows ago, cut down to what was left for them in the last one."""
+    rest = sum(ticks for pid, ticks in used.items() if pid not in watched)
+    left = max(0.0, busy - sum(used.values()) + rest)
+    return {pid: ticks if pid in watched or rest <= left else ticks * left / rest for pid, ticks in used.items()}
 
 
 def _read(earlier: _Reading | None = None, known: Collection[int] = ()) -> _Reading | None:

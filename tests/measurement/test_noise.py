@@ -124,23 +124,23 @@ def test_others_are_looked_at_only_where_much_is_left_open(clockwork: Clockwork)
     with watch.during() as tick:
         clockwork.after_a_second(busy=100, worker=50, backend=50, neighbour=0)
         tick()
-        clockwork.after_a_second(busy=108, worker=100, backend=100, neighbour=8)
+        clockwork.after_a_second(busy=108, worker=100, backend=100, neighbour=6, kernel=2)
         tick()
         assert clockwork.asked == 4
-        clockwork.after_a_second(busy=130, worker=150, backend=150, neighbour=40)
+        clockwork.after_a_second(busy=130, worker=150, backend=150, neighbour=36, kernel=4)
         tick()
-        clockwork.after_a_second(busy=140, worker=200, backend=200, neighbour=80, stranger=10)
+        clockwork.after_a_second(busy=140, worker=200, backend=200, neighbour=76, stranger=10, kernel=4)
         tick()
         assert clockwork.asked == 0
         backends.add(STRANGER)
-        clockwork.after_a_second(busy=190, worker=250, backend=250, neighbour=80, stranger=100)
+        clockwork.after_a_second(busy=190, worker=250, backend=250, neighbour=76, stranger=100, kernel=4)
         tick()
-        clockwork.after_a_second(busy=190, worker=300, backend=300, neighbour=80, stranger=190)
+        clockwork.after_a_second(busy=190, worker=300, backend=300, neighbour=76, stranger=190, kernel=4)
         tick()
         assert clockwork.asked == 5
-    assert [window.foreign for window in watch.noise.windows] == [0.0, 0.0, 0.15, 0.25, 0.0, 0.0]
+    assert [window.foreign for window in watch.noise.windows] == pytest.approx([0.0, 0.0, 0.135, 0.25, 0.0, 0.0])
     assert [window.unseen for window in watch.noise.windows] == [0.0, 0.04, 0.0, 0.0, 0.0, 0.0]
-    assert watch.noise.windows[2].culprits == {"mysqld": 0.15}
+    assert watch.noise.windows[2].culprits == {"mysqld": pytest.approx(0.135)}
     assert watch.noise.windows[3].culprits == {"mysqld": 0.2, "postgres": 0.05}
 
 
