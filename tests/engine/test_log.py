@@ -141,6 +141,16 @@ def test_the_earliest_start_is_found() -> None:
     assert LogCounter(layout, BLOCKS).first_start_us(b"7 1 5") is None
 
 
+def test_threads_share_counts_but_no_line() -> None:
+    """What a thread has written half is completed by that thread; both count into the same block."""
+    counter = LogCounter(Layout(NAMES), BLOCKS, threads=2)
+    first, second = (Line(end_us, 40).text(Layout(NAMES)).encode() for end_us in (500, 800))
+    for thread, piece in ((0, first[:9]), (1, second[:15]), (0, first[9:]), (1, second[15:])):
+        counter.feed(piece, FROM_US, thread)
+    assert (counter.lines, counter.ends_us) == (2, [FROM_US + 500, FROM_US + 800])
+    assert counter.take()[0].tallies["transfer"].service.count == 2
+
+
 def test_another_form_is_not_guessed_at() -> None:
     """Lines with too many columns are told, not counted wrongly."""
     with pytest.raises(ValueError, match="pgbench's log has lines of another form: b'1 2 3 4 5 6 7'"):
