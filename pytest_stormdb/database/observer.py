@@ -130,6 +130,7 @@ class _Watch:
         self._sampler = WaitSampler(conn, observer._name, self._pids, self._marks.mark, knows_names=knows_names)
         self._database = str(conninfo_to_dict(observer._workload_dsn).get("dbname") or conn.info.dbname)
         self._counters: Counters | None = None
+        self._at_once: tuple[Mapping[str, Table], Counters, Mapping[int, BackendWork]] | None = None
         self._pulses: list[Pulse] = []
         self._notes: list[str] = []
         self._lacks = ""
@@ -144,8 +145,8 @@ class _Watch:
             return Observation(settings=settings, notes=("server activity: the run did not start",))
         position = read_position(self._conn)
         if self._is_late:
-            self._counters, self._begun = self._read()
-            self._before = self._tables()
+            counters, begun = self._read()
+            self._at_once = self._tables(), counters, begun
         statements = read_statements(self._conn, self._database)
         profile = read_profile(self._conn, list(self._pids))
         self._watch()
@@ -183,7 +184,7 @@ class _Watch:
     def _watch(self) -> None:
         """Look at the backends at random instants, at the whole once a second, until the end."""
         self._pulses.append(read_pulse(self._conn, self._database))
-        left = [] if self._is_late else list(_SETTLE_NS)
+        left = list(_SETTLE_NS)
         while not self._ended.wait(self._sampler.pause_s()):
             self._sampler.look()
             now_ns = perf_counter_ns()
@@ -195,10 +196,10 @@ class _Watch:
 
     def _settle(self) -> None:
         """Read what had been counted when the measured part began, unless it may have grown since."""
-        tables = self._tables()  # first: what this session does must not be counted
-        counters, begun = self._read()
+        # Tables first: what this session does must not be counted.
+        reading = self._at_once or (self._tables(), *self._read())
         if perf_counter_ns() < self._from_ns + _SETTLED_NS:
-            self._before, self._counters, self._begun = tables, counters, begun
+            self._before, self._counters, self._begun = reading
 
     # -- readings ----------------------------------------------------------------------------------------------
 
