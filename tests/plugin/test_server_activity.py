@@ -8,7 +8,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from pytest_stormdb.database.costs import COUNTS_BACKENDS_FROM
+from pytest_stormdb.database.costs import COUNTS_BACKENDS_FROM, FLUSHES_FROM
 from pytest_stormdb.embedded.server import EmbeddedServer
 
 from ..conftest import Suite
@@ -74,19 +74,39 @@ def undisturbed(database: psycopg.Connection[Any]) -> Iterator[None]:
     database.execute("SELECT pg_reload_conf()")
 
 
-def test_no_transaction_of_ours_is_counted(suite: Suite, undisturbed: None) -> None:
-    """As many commits as operations, though a worker's own session is asked afterwards what its cursors cost."""
-    source = """
+READS = """
     @pytest.mark.stormdb(workers=3, duration="1s", warmup="300ms")
     def test_read(worker, account):
         worker.conn.execute("SELECT n FROM account WHERE id = 5")
-    """
-    found, _ = run(suite, source)
+"""
+
+
+@pytest.fixture
+def exact(database: psycopg.Connection[Any], undisturbed: None) -> None:
+    """A server whose sessions can be told to hand in their counters, and nobody else's transactions."""
+    if database.info.server_version < FLUSHES_FROM:
+        pytest.skip("PostgreSQL 14 updates its counters late")
+
+
+def test_no_transaction_of_ours_is_counted(suite: Suite, exact: None) -> None:
+    """As many commits as operations, though a worker's own session is asked afterwards what its cursors cost."""
+    found, _ = run(suite, READS)
     assert found["server_activity"]["database"]["commits"] == found["totals"]["operations"] > 100
 
 
+def test_late_counters_miss_nothing_of_the_measured_part(
+    suite: Suite, database: psycopg.Connection[Any], undisturbed: None
+) -> None:
+    """PostgreSQL 14 updates them late: a part of the warm-up may be among them, and a note says so."""
+    if database.info.server_version >= FLUSHES_FROM:
+        pytest.skip("counters are late with PostgreSQL 14 only")
+    found, _ = run(suite, READS)
+    assert found["server_activity"]["database"]["commits"] >= found["totals"]["operations"] > 100
+    assert [note for note in found["server_activity"]["notes"] if "of the warm-up is in them" in note]
+
+
 @pytest.mark.slow
-def test_inserts_are_counted_to_the_last(suite: Suite, undisturbed: None) -> None:
+def test_inserts_are_counted_to_the_last(suite: Suite, exact: None) -> None:
     """After a warm-up: as many rows as operations, and their share of the log, which nobody else writes."""
     source = """
     @pytest_stormdb.worker_fixture
