@@ -11,16 +11,16 @@ HIDDEN = "***"
 _SHORTEST = 4
 """A shorter password is hidden only where it stands as one: its letters are in every other word."""
 
-_NO_SECRETS = re.compile(r"(?!)")
-_IN_URL = re.compile(r"(?P<before>://[^\s:/@'\"]*:)[^\s'\"]+(?=@)")
-_IN_CONNINFO = re.compile(r"(?P<before>\b(?:ssl)?password\s*=\s*)(?:'(?:[^'\\]|\\.)*'|[^\s'\",)]+)")
-_OF_CONNINFO = re.compile(r"\b(?:host|hostaddr|port|user|dbname|service)\s*=")
-_PASSWORD = re.compile(r"\b(?:ssl)?password\s*=\s*(?:'((?:[^'\\]|\\.)*)'|((?:[^\s\\]|\\.)+))")
-_USER_INFO = re.compile(r"://([^:/@?#]*):")
-_USUAL = re.compile(r"\b(?:user|host|dbname)\s*=\s*'?([^\s']+)")
+# compiled at their first use: every suite imports this module, and few have a connection string to show
+_IN_URL = r"(?P<before>://[^\s:/@'\"]*:)[^\s'\"]+(?=@)"
+_IN_CONNINFO = r"(?P<before>\b(?:ssl)?password\s*=\s*)(?:'(?:[^'\\]|\\.)*'|[^\s'\",)]+)"
+_OF_CONNINFO = r"\b(?:host|hostaddr|port|user|dbname|service)\s*="
+_STATED = r"\b(?:ssl)?password\s*=\s*(?:'((?:[^'\\]|\\.)*)'|((?:[^\s\\]|\\.)+))"
+_USER_INFO = r"://([^:/@?#]*):"
+_USUAL = r"\b(?:user|host|dbname)\s*=\s*'?([^\s']+)"
 
 _known: dict[str, None] = {}
-_pattern = _NO_SECRETS
+_pattern: re.Pattern[str] | None = None
 
 
 def learn(secret: str | None) -> None:
@@ -40,7 +40,7 @@ def learn_dsn(dsn: str) -> None:
     A password with an ``@`` or ``/`` of its own is taken to its first and to its last ``@``. One that is the user's
     or the database's name too is hidden only where it stands as a password: it is everybody's guess.
     """
-    usual = {*_USUAL.findall(dsn), *re.findall(r"://([^:/@?#]*)[:@]", dsn), *re.findall(r"@[^@]*/([^@/?]+)", dsn)}
+    usual = {*re.findall(_USUAL, dsn), *re.findall(r"://([^:/@?#]*)[:@]", dsn), *re.findall(r"@[^@]*/([^@/?]+)", dsn)}
     for secret in _passwords(dsn):
         if secret not in usual:
             learn(secret)
@@ -48,15 +48,21 @@ def learn_dsn(dsn: str) -> None:
 
 def redacted(text: str) -> str:
     """The text without what is known to be secret, and without what stands where a password does."""
-    text = _IN_URL.sub(_after, text)
+    if "://" in text:
+        text = re.sub(_IN_URL, _after, text)
     if "password" in text:
-        lines = text.split("\n")
-        text = "\n".join(_IN_CONNINFO.sub(_after, line) if _OF_CONNINFO.search(line) else line for line in lines)
+        text = "\n".join(map(_without_password, text.split("\n")))
     return _without_known(text)
+
+
+def _without_password(line: str) -> str:
+    return re.sub(_IN_CONNINFO, _after, line) if re.search(_OF_CONNINFO, line) else line
 
 
 def _without_known(text: str) -> str:
     """Cover every place where a fragment of a secret stands; what overlaps is one place."""
+    if _pattern is None:
+        return text
     kept: list[str] = []
     end = covered = 0
     for match in _pattern.finditer(text):
@@ -72,9 +78,9 @@ def _after(match: re.Match[str]) -> str:
 
 
 def _passwords(dsn: str) -> set[str]:
-    found = {quoted or plain for quoted, plain in _PASSWORD.findall(dsn)}
+    found = {quoted or plain for quoted, plain in re.findall(_STATED, dsn)}
     found |= {re.sub(r"\\(.)", r"\1", password) for password in found}
-    if (match := _USER_INFO.search(dsn)) is not None:
+    if (match := re.search(_USER_INFO, dsn)) is not None:
         rest = dsn[match.end() :]
         found |= {rest.partition("@")[0], rest.rpartition("@")[0]} if "@" in rest else set()
     if (query := re.search(r"[?&](?:ssl)?password=([^&\s]*)", dsn)) is not None:

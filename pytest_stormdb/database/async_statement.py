@@ -56,7 +56,7 @@ class AsyncStatement(Prepared):
     async def _run_unusually(self, conn: Any, arguments: tuple[Any, ...]) -> Any:
         """Run it on a connection that is new, not in autocommit, or in a pipeline."""
         actual = conn.actual if isinstance(conn, Collected) else conn
-        if not actual.autocommit and actual.pgconn.transaction_status == _IDLE:
+        if not actual._autocommit and actual.pgconn.transaction_status == _IDLE:
             await actual.execute("")  # lets psycopg begin the transaction, with its characteristics
         if actual is not self._conn:
             await self._prepare(actual)
@@ -121,7 +121,9 @@ class AsyncStatement(Prepared):
     async def _otherwise(self, result: Any, arguments: tuple[Any, ...], read: Callable[[Any], Any]) -> Any:
         """What a call returns without rows: it waits in a pipeline, is outdated, failed, or has none."""
         if isinstance(result, Later):
-            return result.expect(self, read)
+            result.statement = self
+            result.read = read
+            return result
         conn = self._owner.conn
         if self.forget_if_outdated(result) and conn.pgconn.transaction_status == _IDLE:
             result = await self._run(arguments)

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from psycopg import errors, generators
 
-from .results import FAILED, checked
+from .results import FAILED, GOOD, checked
 
 
 class _Owner(Protocol):
@@ -26,35 +26,29 @@ class _Statement(Protocol):
 class Later:
     """What a statement in a pipeline will have come to."""
 
-    __slots__ = ("_is_there", "_read", "_result", "_statement", "_value", "name", "values")
+    __slots__ = ("_value", "name", "read", "statement", "values")
 
+    name: bytes
+    values: list[Any]
+    statement: _Statement
+    read: Callable[[Any], Any]
     ntuples = 0
     command_tuples = None
 
-    def __init__(self, name: bytes, values: list[Any]) -> None:
-        self.name = name
-        self.values = values
-        self._is_there = False
-        self._result: Any = None
-
-    def expect(self, statement: _Statement, read: Callable[[Any], Any]) -> Later:
-        """Say whose result it will be, and how it is read."""
-        self._statement = statement
-        self._read = read
-        return self
-
     def result(self) -> Any:
         """What the call would have returned outside a pipeline. Raises psycopg's error where it failed."""
-        if not self._is_there:
-            raise errors.InterfaceError("a statement in a pipeline has no result before the block ends or is synced")
-        return self._value
+        try:
+            return self._value
+        except AttributeError:
+            what = "a statement in a pipeline has no result before the block ends or is synced"
+            raise errors.InterfaceError(what) from None
 
     def settle(self, conn: Any, result: Any) -> None:
         """Take the result. Raises psycopg's error where it failed."""
-        if result.status == FAILED:
-            self._statement.forget_if_outdated(result)
-        self._value = self._read(checked(conn, result))
-        self._is_there = True
+        if result.status not in GOOD:
+            self.statement.forget_if_outdated(result)
+            checked(conn, result)
+        self._value = self.read(result)
 
 
 class Collected:
@@ -67,7 +61,9 @@ class Collected:
 
     def enqueue(self, name: bytes, values: list[Any]) -> Later:
         """Have a prepared statement sent with the others."""
-        later = Later(name, values)
+        later = Later()  # with an __init__, it would cost twice as much
+        later.name = name
+        later.values = values
         self._waiting.append(later)
         return later
 
@@ -158,11 +154,16 @@ def _exchange(pgconn: Any, waiting: list[Later]) -> Generator[Any, Any, list[Any
             pgconn.send_query_prepared(later.name, later.values)
         pgconn.pipeline_sync()
         yield from generators.send(pgconn)
-        for _ in range(2 * len(waiting) + 1):  # of each statement its result and its end, then the Sync's
+        for _ in waiting:
             came.append((yield from generators.fetch(pgconn)) if pgconn.is_busy() else pgconn.get_result())
+            pgconn.get_result()  # its end, which needs nothing of the server
+        if pgconn.is_busy():
+            yield from generators.fetch(pgconn)  # the Sync's
+        else:
+            pgconn.get_result()
         pgconn.exit_pipeline_mode()
     except BaseException as error:
         pgconn.finish()
-        if not (isinstance(error, errors.OperationalError) and any(each.status == FAILED for each in came[::2])):
+        if not (isinstance(error, errors.OperationalError) and any(each.status == FAILED for each in came)):
             raise  # else the server said why it hung up
-    return came[::2]
+    return came

@@ -201,7 +201,7 @@ class Statement(Prepared):
     def _run_unusually(self, conn: Any, arguments: tuple[Any, ...]) -> Any:
         """Run it on a connection that is new, not in autocommit, or in a pipeline."""
         actual = conn.actual if isinstance(conn, Collected) else conn
-        if not actual.autocommit and actual.pgconn.transaction_status == _IDLE:
+        if not actual._autocommit and actual.pgconn.transaction_status == _IDLE:
             actual.execute("")  # lets psycopg begin the transaction, with its characteristics
         if actual is not self._conn:
             self._prepare(actual)
@@ -229,7 +229,9 @@ class Statement(Prepared):
     def _otherwise(self, result: Any, arguments: tuple[Any, ...], read: Callable[[Any], Any]) -> Any:
         """What a call returns without rows: it waits in a pipeline, is outdated, failed, or has none."""
         if isinstance(result, Later):
-            return result.expect(self, read)
+            result.statement = self
+            result.read = read
+            return result
         conn = self._owner.conn
         if self.forget_if_outdated(result) and conn.pgconn.transaction_status == _IDLE:
             result = self._run(arguments)

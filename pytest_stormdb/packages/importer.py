@@ -15,22 +15,19 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from importlib.machinery import ExtensionFileLoader, ModuleSpec, SourceFileLoader, SourcelessFileLoader
 from pathlib import Path
 from types import CodeType, ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 from zipimport import zipimporter
 
 from ..errors import WorkloadError
-from .checksums import UnfitFileError, read_inside
 
 _BYTECODE_HEADER = 16
 _PREFIX = "PYTHONPYCACHEPREFIX"
 
 
-@dataclass(frozen=True, slots=True)
-class Guarded:
+class Guarded(NamedTuple):
     """A folder under guard. ``digests`` are SHA-256 by relative path; None where the folder is refused as a whole."""
 
     folder: Path
@@ -115,6 +112,8 @@ class VerifiedImports:
         if guarded.digests is None:
             self._refuse(guarded, relative, None)
             return b""
+        from .checksums import UnfitFileError, read_inside  # few sessions have anything to compare
+
         try:
             if Path(os.path.realpath(guarded.real)) != guarded.real:
                 raise UnfitFileError("symlink", "its folder has become a link")

@@ -13,7 +13,6 @@ import pytest
 
 from .collection import is_workload
 from .options import value_of
-from .screen import Loading, loading
 from .session import SESSION, as_test_failures
 
 if TYPE_CHECKING:
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
     from ..measurement.plan_tree import Plan
     from ..run.compared import Compared
     from ..run.result import Result
+    from .screen import Loading
 
 _POSITIONAL = inspect.Parameter.POSITIONAL_OR_KEYWORD
 
@@ -110,6 +110,7 @@ def _stormdb_pgbench(request: pytest.FixtureRequest, _stormdb_home: Home, stormd
 @pytest.fixture(scope="session")
 def stormdb_progress(request: pytest.FixtureRequest) -> Callable[..., AbstractContextManager[Loading]]:
     """Shows how far data is loaded: ``with stormdb_progress("account", total=n) as loading: loading.advance(1000)``."""
+    from .screen import loading
 
     def progress(title: str, total: int | None = None) -> AbstractContextManager[Loading]:
         return loading(request.config, title, total)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import os
 from collections.abc import Iterator
 from importlib.machinery import PathFinder
 from pathlib import Path
@@ -72,8 +73,10 @@ class Packages:
 
     def refuse_loaded(self) -> None:
         """Raise UsageError where a plugin that was loaded before us belongs to a workload that is refused."""
-        for plugin in self._config.pluginmanager.get_plugins():
-            file = Path(getattr(plugin, "__file__", None) or "/")
+        plugins = self._config.pluginmanager.get_plugins()
+        files = [file for plugin in plugins if (file := getattr(plugin, "__file__", None))]
+        by_folder = {os.path.dirname(file): Path(file) for file in files}  # noqa: PTH120 - most are pytest's own
+        for file in by_folder.values():
             package = next((found for folder in file.parents if (found := self.at(folder))), None)
             if package is not None and package.refusals:
                 raise pytest.UsageError(
@@ -154,9 +157,11 @@ class Packages:
         return any(path in above for other in wanted for path in self._paths(other))
 
     def _on_path(self) -> Iterator[PackagedWorkload]:
+        roots = value_of(self._config, "path")
+        if not roots:
+            return
         from ..packages.discovery import find_workloads
 
-        roots = value_of(self._config, "path") or ()
         try:
             workloads = find_workloads(roots)
         except StormDBError as error:

@@ -6,9 +6,8 @@ import argparse
 import os
 import shlex
 from collections.abc import Iterator
-from dataclasses import astuple, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -18,10 +17,10 @@ from ..load.options import option_named
 from .options import absolute, value_of
 
 _FROM_CONTROLLER = "stormdb_policies"
+_OF_PACKAGES = (".yaml", ".sha256", ".sha256.asc")
 
 
-@dataclass(frozen=True, slots=True)
-class Policies:
+class Policies(NamedTuple):
     """``off``, ``verify`` or ``require`` for checksums and for signatures, and the file of the keys that count."""
 
     checksums: Any
@@ -35,7 +34,7 @@ def policies(config: pytest.Config) -> Policies:
     if handed_down is not None:
         return Policies(*handed_down)
     found = _stated(config)
-    setattr(config.option, _FROM_CONTROLLER, astuple(found))
+    setattr(config.option, _FROM_CONTROLLER, tuple(found))
     return found
 
 
@@ -62,8 +61,7 @@ def ini_is_packaged(config: pytest.Config) -> bool:
 def may_hold_package(folder: Path) -> bool:
     """A look at the names in a folder: most hold no packaged workload, and should not cost an import."""
     try:
-        with os.scandir(folder) as entries:
-            return any(entry.name.endswith((".yaml", ".sha256", ".sha256.asc")) for entry in entries)
+        return any(name.endswith(_OF_PACKAGES) for name in os.listdir(folder))  # noqa: PTH208 - names are enough
     except OSError:
         return False
 

@@ -34,7 +34,7 @@ def learn_given(config: pytest.Config) -> None:
     for name in _DSN_OPTIONS:
         value = value_of(config, name)
         given.append("" if value is NOT_GIVEN else str(value))
-    for dsn in given:
+    for dsn in filter(None, given):
         learn_dsn(dsn)
 
 

@@ -128,7 +128,8 @@ def test_no_server_starts_for_an_ordinary_suite(offline_suite: Suite) -> None:
         import sys
 
         def test_plain():
-            assert not {"psycopg", "pytest_stormdb.configuration"} & sys.modules.keys()
+            ours = {f"pytest_stormdb.{name}" for name in ("configuration", "packages.checksums", "packages.discovery")}
+            assert not {"psycopg", *ours} & sys.modules.keys()
     """)
     result = offline_suite.run()
     result.assert_outcomes(passed=1)
