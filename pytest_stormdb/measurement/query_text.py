@@ -9,10 +9,10 @@ _LITERAL = re.compile(r"[eE]?'(?:[^']|'')*'|\$(\w*)\$.*?\$\1\$|(?<![\w$])\d+(?:\
 
 
 def shortened(sql: str, length: int = 60) -> str:
-    """One line of at most ``length`` characters; comments go, and literals, which may be secret, become ``?``.
+    """One line of at most ``length`` characters; comments and the last ``;`` go, and literals become ``?``.
 
-    Text that the server cut off within a literal loses its end.
+    Literals may be secret: text that the server cut off within one loses its end.
     """
     text = _LITERAL.sub("?", _COMMENT.sub(" ", sql))
-    text = " ".join(text.partition("'")[0].split())
+    text = " ".join(text.partition("'")[0].split()).rstrip("; ")
     return text if len(text) <= length else text[: length - 3].rstrip() + "..."

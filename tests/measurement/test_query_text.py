@@ -12,6 +12,7 @@ from pytest_stormdb.measurement.query_text import shortened
 @pytest.mark.parametrize(
     ("text", "shown"),
     [
+        ("UPDATE t SET n = 1 ;\n", "UPDATE t SET n = ?"),
         ("UPDATE account\n   SET n = 12.5 WHERE name = 'O''Hara'", "UPDATE account SET n = ? WHERE name = ?"),
         ("SELECT $1, col1, E'a' -- note 5\n FROM t2 /* 'x */", "SELECT $1, col1, ? FROM t2"),
         ("SELECT $tag$ it's $tag$ || $$x$$", "SELECT ? || ?"),
