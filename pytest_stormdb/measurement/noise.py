@@ -11,13 +11,14 @@ import contextlib
 import os
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from heapq import nlargest
 from pathlib import Path
 from typing import NamedTuple
 
 from ..realtime import perf_counter_ns
 from ..units import format_ratio
+from .speed import SLOWED, lost, work_ns
 
 STOLEN = 0.02
 FOREIGN = 0.10
@@ -28,6 +29,7 @@ _LITTLE = 0.05
 """Up to that share of the machine it is not asked who else used it: to look at all processes takes 2 % of a CPU."""
 
 WINDOW_NS = 500_000_000
+_WORK_EVERY_NS = 200_000_000
 _LONGEST_STAT = 4096
 _TELLING_NS = 100_000_000
 """The kernel counts in ticks of 10 ms: a shorter window says nothing, and to look at all processes takes some ms."""
@@ -126,7 +128,8 @@ class Window:
     """A stretch of a run (monotonic ns), and what others took of the machine in it, as shares.
 
     ``foreign`` is what visible processes of others used, by name in ``culprits``, the greatest first; ``unseen`` what
-    no process accounts for, None where the server's own cannot be seen, so that it may be theirs.
+    no process accounts for, None where the server's own cannot be seen, so that it may be theirs. ``slowed`` is the
+    share of their speed that the CPUs had lost.
     """
 
     from_ns: int
@@ -134,6 +137,7 @@ class Window:
     stolen: float = 0.0
     foreign: float = 0.0
     unseen: float | None = None
+    slowed: float = 0.0
     throttled: bool = False
     culprits: Mapping[str, float] = field(default_factory=dict)
 
@@ -141,7 +145,8 @@ class Window:
     def is_clean(self) -> bool:
         """Whether nobody took enough to slow a call down."""
         unseen = self.unseen or 0.0
-        return not self.throttled and self.stolen <= STOLEN and self.foreign <= FOREIGN and unseen <= UNSEEN
+        has_room = self.stolen <= STOLEN and self.foreign <= FOREIGN and unseen <= UNSEEN
+        return has_room and not self.throttled and self.slowed <= SLOWED
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +179,7 @@ class Noise:
             (_mean(w.stolen for w in windows), STOLEN, "other machines took {} of this one's time"),
             (_mean(w.foreign for w in windows), FOREIGN, f"other processes ({names}) used {{}} of the CPUs"),
             (_mean(w.unseen or 0.0 for w in windows), UNSEEN, "processes out of sight used {} of the CPUs"),
+            (_mean(w.slowed for w in windows), SLOWED, "others on the same cores, or heat, took {} of the CPUs' speed"),
         )
         told = [(share, text.format(format_ratio(share))) for share, limit, text in found if share > limit / 2]
         told += [(0.0, "the control group's CPU limit stopped us")] if any(w.throttled for w in windows) else []
@@ -198,10 +204,14 @@ class _Reading(NamedTuple):
 class NoiseWatch:
     """Looks at the machine whenever ``tick`` is called and a window is over.
 
-    ``server`` says which processes are the server's, on our behalf; it is asked once a window.
+    ``server`` says which processes are the server's, on our behalf; it is asked once a window. ``cpus`` are those whose
+    speed is looked at: a comparison needs none, since what slows a CPU down does so with both arms alike.
     """
 
-    def __init__(self, server: ServerProcesses) -> None:
+    def __init__(self, server: ServerProcesses, cpus: Sequence[int] = ()) -> None:
+        self._cpus = cpus
+        self._work_ns: list[list[int]] = [[]]
+        self._worked_ns = 0
         self._windows: list[Window] = []
         self._sees_server = False
         self._server = server
@@ -221,11 +231,17 @@ class NoiseWatch:
     @property
     def noise(self) -> Noise:
         """What was seen so far."""
-        return Noise(tuple(self._windows), self._last is not None, self._sees_server)
+        slowed = zip(self._windows, lost(self._work_ns[: len(self._windows)]), strict=True)
+        windows = tuple(replace(window, slowed=share) for window, share in slowed)
+        return Noise(windows, self._last is not None, self._sees_server)
 
     def tick(self) -> None:
         """Close the window that is over, if one is."""
-        if self._last is not None and perf_counter_ns() - self._last.at_ns >= WINDOW_NS:
+        now_ns = perf_counter_ns()
+        if now_ns - self._worked_ns >= _WORK_EVERY_NS:
+            self._work_ns[-1] += work_ns(self._cpus)
+            self._worked_ns = now_ns
+        if self._last is not None and now_ns - self._last.at_ns >= WINDOW_NS:
             self.look()
 
     def look(self) -> None:
@@ -238,6 +254,7 @@ class NoiseWatch:
             now = _read()
         if now is not None and now.machine.total > last.machine.total:
             self._windows.append(self._window(last, now))
+            self._work_ns.append([])
             self._last, self._is_quiet = now, self._left_open(last, now) <= _LITTLE
 
     def _left_open(self, last: _Reading, now: _Reading) -> float:

@@ -169,6 +169,7 @@ def _noise(record: RunRecord) -> dict[str, Any]:
                 "stolen": window.stolen,
                 "foreign": window.foreign,
                 "unseen": window.unseen,
+                "slowed": window.slowed,
                 "throttled": window.throttled,
                 "culprits": dict(window.culprits),
                 "clean": window.is_clean,

@@ -13,6 +13,7 @@ from ..database.observer import Observer
 from ..database.processes import ServerProcesses
 from ..measurement.noise import NoiseWatch
 from ..measurement.recorder import Look, Progress
+from ..measurement.speed import comparable_cpus
 from ..telemetry.exporters import Exporters, Run
 from ..verdict.interim import Interim
 from ..workers.runtime import Job
@@ -58,7 +59,7 @@ def watches_of(job: Job, home: Home, monitor: Monitor, interim: Interim, exporte
     return Watches(
         home=home,
         monitor=monitor,
-        noise=NoiseWatch(ServerProcesses([(home.outside_dsn, job.name)])),
+        noise=NoiseWatch(ServerProcesses([(home.outside_dsn, job.name)]), comparable_cpus()),
         observer=Observer(
             *places,
             job.name,

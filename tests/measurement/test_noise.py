@@ -155,6 +155,22 @@ def test_throttling_is_noise(clockwork: Clockwork) -> None:
     assert not window.is_clean
 
 
+def test_cpus_that_were_slowed_down_are_noise(clockwork: Clockwork, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Others on the same cores are in no counter: the same work takes half as long again while they are at it."""
+    readings = iter([[100, 100], [100, 150], [150, 150], [100, 101]])
+    monkeypatch.setattr(noise, "work_ns", lambda cpus: next(readings))
+    watch = NoiseWatch(lambda processes: {SERVER}, cpus=(0, 1))
+    with watch.during() as tick:
+        for _ in range(4):
+            clockwork.after_a_second(busy=0)
+            tick()
+    windows = watch.noise.windows
+    assert [window.slowed for window in windows] == pytest.approx([0, 1 / 6, 1 / 3, 0], abs=0.005)
+    assert [window.is_clean for window in windows] == [True, False, False, True]
+    said = watch.noise.describe(windows[1:3])
+    assert said == "others on the same cores, or heat, took 25.0% of the CPUs' speed"
+
+
 def test_a_system_that_tells_nothing_is_said_to(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without /proc there are no windows, and that is known."""
     monkeypatch.setattr(noise, "machine", lambda: None)
