@@ -179,7 +179,7 @@ class Noise:
             (_mean(w.stolen for w in windows), STOLEN, "other machines took {} of this one's time"),
             (_mean(w.foreign for w in windows), FOREIGN, f"other processes ({names}) used {{}} of the CPUs"),
             (_mean(w.unseen or 0.0 for w in windows), UNSEEN, "processes out of sight used {} of the CPUs"),
-            (_mean(w.slowed for w in windows), SLOWED, "others on the same cores, or heat, took {} of the CPUs' speed"),
+            (_mean(w.slowed for w in windows), SLOWED, "others on the same cores took {} of the CPUs' speed"),
         )
         told = [(share, text.format(format_ratio(share))) for share, limit, text in found if share > limit / 2]
         told += [(0.0, "the control group's CPU limit stopped us")] if any(w.throttled for w in windows) else []

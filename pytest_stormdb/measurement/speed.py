@@ -26,14 +26,16 @@ _CPUS = Path("/sys/devices/system/cpu")
 
 
 def comparable_cpus() -> tuple[int, ...]:
-    """The CPUs that we may use, where they are alike and none shares its core with another that can be seen; else none.
+    """The CPUs that we may use, where only others can slow one down; else none.
 
-    Where two share a core, it is our own load on the one that slows the other down.
+    Where two share a core that we can see, our own load on the one slows the other. Where the system saves power, a slow
+    CPU may have been idle. And of two kinds of CPUs, one is slower by nature.
     """
     cpus = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_setaffinity") else []
-    kinds = {(_told(cpu, "cpu_capacity"), _told(cpu, "cpufreq/cpuinfo_max_freq")) for cpu in cpus}
     is_shared = any(_told(cpu, "topology/thread_siblings_list") not in ("", str(cpu)) for cpu in cpus)
-    return () if is_shared or len(kinds) > 1 else tuple(cpus)
+    saves_power = any(_told(cpu, "cpufreq/scaling_governor") not in ("", "performance") for cpu in cpus)
+    kinds = {_told(cpu, "cpu_capacity") for cpu in cpus}
+    return () if is_shared or saves_power or len(kinds) > 1 else tuple(cpus)
 
 
 def work_ns(cpus: Sequence[int]) -> list[int]:

@@ -168,7 +168,7 @@ def test_cpus_that_were_slowed_down_are_noise(clockwork: Clockwork, monkeypatch:
     assert [window.slowed for window in windows] == pytest.approx([0, 1 / 6, 1 / 3, 0], abs=0.005)
     assert [window.is_clean for window in windows] == [True, False, False, True]
     said = watch.noise.describe(windows[1:3])
-    assert said == "others on the same cores, or heat, took 25.0% of the CPUs' speed"
+    assert said == "others on the same cores took 25.0% of the CPUs' speed"
 
 
 def test_a_system_that_tells_nothing_is_said_to(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -51,28 +51,25 @@ def test_the_same_work_on_each_cpu_and_back() -> None:
 
 @needs_affinity
 @pytest.mark.parametrize(
-    ("siblings", "capacities", "are_comparable"),
+    ("file", "told", "are_comparable"),
     [
-        (("0", "1"), ("1024", "1024"), True),
-        (("", ""), ("", ""), True),
-        (("0-1", "0-1"), ("1024", "1024"), False),
-        (("0", "1"), ("1024", "512"), False),
+        ("topology/thread_siblings_list", ("0", "1"), True),
+        ("topology/thread_siblings_list", ("0-1", "0-1"), False),
+        ("cpu_capacity", ("1024", "1024"), True),
+        ("cpu_capacity", ("1024", "512"), False),
+        ("cpufreq/scaling_governor", ("performance", "performance"), True),
+        ("cpufreq/scaling_governor", ("schedutil", "schedutil"), False),
+        ("online", ("1", "1"), True),
     ],
-    ids=["alike", "nothing told", "one core", "of two kinds"],
 )
 def test_which_cpus_can_be_compared(
-    monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
-    siblings: tuple[str, str],
-    capacities: tuple[str, str],
-    are_comparable: bool,
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, file: str, told: tuple[str, str], are_comparable: bool
 ) -> None:
-    """Those that are alike; not where our own load on one slows another, or where some are slower by nature."""
-    for cpu in (0, 1):
-        topology = tmp_path / f"cpu{cpu}" / "topology"
-        topology.mkdir(parents=True)
-        (topology / "thread_siblings_list").write_text(f"{siblings[cpu]}\n")
-        (topology.parent / "cpu_capacity").write_text(f"{capacities[cpu]}\n")
+    """Those that only others can slow down: not our own load on the same core, saved power, or their nature."""
+    for cpu, text in enumerate(told):
+        path = tmp_path / f"cpu{cpu}" / file
+        path.parent.mkdir(parents=True)
+        path.write_text(f"{text}\n")
     monkeypatch.setattr(speed, "_CPUS", tmp_path)
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1})
     assert comparable_cpus() == ((0, 1) if are_comparable else ())
