@@ -28,8 +28,8 @@ _CPUS = Path("/sys/devices/system/cpu")
 def comparable_cpus() -> tuple[int, ...]:
     """The CPUs that we may use, where only others can slow one down; else none.
 
-    Where two share a core that we can see, our own load on the one slows the other. Where the system saves power, a slow
-    CPU may have been idle. And of two kinds of CPUs, one is slower by nature.
+    Where two share a core that we can see, our own load on the one slows the other. Where the system saves power, a
+    slow CPU may have been idle. And of two kinds of CPUs, one is slower by nature.
     """
     cpus = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_setaffinity") else []
     is_shared = any(_told(cpu, "topology/thread_siblings_list") not in ("", str(cpu)) for cpu in cpus)
