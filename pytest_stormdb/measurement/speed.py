@@ -9,6 +9,7 @@ import random
 import time
 import zlib
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 SLOWED = 0.10
@@ -25,6 +26,7 @@ _FASTEST = 0.1
 _CPUS = Path("/sys/devices/system/cpu")
 
 
+@cache
 def comparable_cpus() -> tuple[int, ...]:
     """The CPUs that we may use, where only others can slow one down; else none.
 
