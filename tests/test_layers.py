@@ -19,7 +19,7 @@ ROOMS = {
     "": "errors units realtime redaction",
     "measurement": (
         "values clock tracing machine sample trace histogram tally distributions blocks recorder intervals stats"
-        " scalability usage attribution shares cause counters query_text plan_tree speed noise"
+        " scalability usage attribution shares cause counters query_text plan_tree process_table speed noise"
     ),
     "embedded": "watchdog binaries server",
     "load": "values stages sweep option options layers alternation plan pacing",

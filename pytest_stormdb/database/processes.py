@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from ..errors import ServerError
-from ..measurement.noise import Table
+from ..measurement.process_table import Table
 from .server import admin_connection
 
 _BACKENDS = "SELECT pid FROM pg_stat_activity WHERE starts_with(application_name, %s)"

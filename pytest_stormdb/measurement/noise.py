@@ -1,4 +1,4 @@
-"""What others did to this machine while a run went on: stolen time, other processes, throttling. Linux only.
+"""What others did to this machine during a run: stolen time, other processes, throttling, lost speed. Linux only.
 
 Evidence from outside of the run alone: what the server itself does to its clients, such as a checkpoint that stalls
 them, must count. So nobody's waiting is looked at, only who used the CPUs: processes of ours (descendants of this
@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 from ..realtime import perf_counter_ns
 from ..units import format_ratio
+from .process_table import SERVER, Process, ServerProcesses, Table, descendants, processes
 from .speed import SLOWED, lost, work_ns
 
 STOLEN = 0.02
@@ -30,23 +31,11 @@ _LITTLE = 0.05
 
 WINDOW_NS = 500_000_000
 _WORK_EVERY_NS = 200_000_000
-_LONGEST_STAT = 4096
 _TELLING_NS = 100_000_000
 """The kernel counts in ticks of 10 ms: a shorter window says nothing, and to look at all processes takes some ms."""
-_PROC = Path("/proc")
 _THROTTLING = (Path("/sys/fs/cgroup/cpu.stat"), Path("/sys/fs/cgroup/cpu/cpu.stat"))
 _KERNEL = 2
 _NAMED = 3
-_SERVER = "postgres"
-
-
-class Process(NamedTuple):
-    """A process as /proc shows it; ``ticks`` of CPU time since it began."""
-
-    pid: int
-    parent: int
-    name: str
-    ticks: int
 
 
 class Machine(NamedTuple):
@@ -57,43 +46,15 @@ class Machine(NamedTuple):
     stolen: int
 
 
-Table = Mapping[int, Process]
-ServerProcesses = Callable[[Table], Collection[int] | None]
-"""Which processes are the server's, on our behalf; None where they cannot be seen from here."""
-
-
 def machine() -> Machine | None:
     """The machine's counters; None where there are none."""
     try:
-        words = (_PROC / "stat").read_text().split("\n", 1)[0].split()[1:9]
+        words = Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]
         user, nice, system, idle, iowait, irq, softirq, stolen = (int(word) for word in words)
     except (OSError, ValueError):
         return None
     busy = user + nice + system
     return Machine(busy + idle + iowait + irq + softirq + stolen, busy, stolen)
-
-
-def processes(pids: Collection[int] = ()) -> dict[int, Process]:
-    """These processes, as far as they live, or all of them: 1 ms for a hundred."""
-    names: Iterable[str] = map(str, pids)
-    if not pids:
-        with contextlib.suppress(OSError):
-            names = os.listdir(_PROC)  # noqa: PTH208 - this runs beside a measurement, and half as fast with Path
-    found = (_process(name) for name in names if name.isdecimal())
-    return {process.pid: process for process in found if process is not None}
-
-
-def _process(pid: str) -> Process | None:
-    try:
-        descriptor = os.open(f"/proc/{pid}/stat", os.O_RDONLY)  # a file object takes half as long again
-        try:
-            head, _, tail = os.read(descriptor, _LONGEST_STAT).rpartition(b")")
-        finally:
-            os.close(descriptor)
-    except OSError:  # it has ended since
-        return None
-    fields, name = tail.split(None, 13), head.partition(b"(")[2].decode(errors="replace")
-    return Process(int(pid), int(fields[1]), name, int(fields[11]) + int(fields[12]))
 
 
 def throttled() -> int:
@@ -103,24 +64,6 @@ def throttled() -> int:
             pairs = dict(line.split() for line in path.read_text().splitlines())
             return int(pairs.get("nr_throttled", 0))
     return 0
-
-
-def descendants(table: Table, ancestor: int) -> set[int]:
-    """A process and all that come from it; not database servers, which others may use as well."""
-    children: dict[int, list[int]] = {}
-    for process in table.values():
-        children.setdefault(process.parent, []).append(process.pid)
-    found, ahead = set(), [ancestor]
-    while ahead:
-        pid = ahead.pop()
-        if pid not in found and not (pid in table and _is_server(table[pid])):
-            found.add(pid)
-            ahead += children.get(pid, [])
-    return found
-
-
-def _is_server(process: Process) -> bool:
-    return process.name.startswith(_SERVER)
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,7 +222,7 @@ class NoiseWatch:
         others: dict[str, float] = {}
         for pid, ticks in used.items():
             name = now.table[pid].name
-            if ticks and pid not in self._known and (self._sees_server or not name.startswith(_SERVER)):
+            if ticks and pid not in self._known and (self._sees_server or not name.startswith(SERVER)):
                 others[name] = others.get(name, 0) + ticks
         return Window(
             last.at_ns,

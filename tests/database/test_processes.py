@@ -12,7 +12,7 @@ import pytest
 from pytest_stormdb.database.connect import with_parameters
 from pytest_stormdb.database.processes import ServerProcesses
 from pytest_stormdb.embedded.server import EmbeddedServer
-from pytest_stormdb.measurement.noise import processes
+from pytest_stormdb.measurement.process_table import processes
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
 

@@ -12,7 +12,8 @@ from collections.abc import Collection
 import pytest
 
 from pytest_stormdb.measurement import noise
-from pytest_stormdb.measurement.noise import Machine, Noise, NoiseWatch, Process, Window, descendants
+from pytest_stormdb.measurement.noise import Machine, Noise, NoiseWatch, Window
+from pytest_stormdb.measurement.process_table import Process, descendants, processes
 
 SECOND = 1_000_000_000
 ME = os.getpid()
@@ -226,4 +227,4 @@ def test_a_real_neighbour_is_seen() -> None:
     (window,) = watch.noise.windows
     assert window.foreign > 0.02
     assert window.culprits
-    assert {process.name for process in noise.processes().values()} >= set(window.culprits) - {"python", "python3"}
+    assert {process.name for process in processes().values()} >= set(window.culprits) - {"python", "python3"}
