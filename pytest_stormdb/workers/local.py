@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import gc
 import pickle
+import select
 import threading
 from abc import ABC, abstractmethod
 from collections import deque
@@ -86,10 +87,7 @@ class PipedLauncher(ABC):
 
     def receive(self, timeout_s: float) -> Sequence[tuple[PipedGroup, Message | None]]:
         self._feed()
-        by_connection = {group.connection: group for group in self._groups if not group.connection.closed}
-        ready = wait(list(by_connection), timeout_s)
-        groups = [by_connection[cast("Connection[Any, Any]", connection)] for connection in ready]
-        return [(group, group.read()) for group in groups]
+        return [(group, group.read()) for group in self._heard(timeout_s)]
 
     def start(self, delay_ns: int) -> None:
         self._feed()
@@ -119,6 +117,12 @@ class PipedLauncher(ABC):
     def _serve(self) -> Serve:
         return serve
 
+    def _heard(self, timeout_s: float) -> Sequence[PipedGroup]:
+        """The groups that have something to say, or nothing more, within that time."""
+        by_connection = {group.connection: group for group in self._groups if not group.connection.closed}
+        ready = wait(list(by_connection), timeout_s)
+        return [by_connection[cast("Connection[Any, Any]", connection)] for connection in ready]
+
     @abstractmethod
     def _layout(self) -> Sequence[Sequence[int]]:
         """The ids of the workers of each group."""
@@ -143,6 +147,11 @@ class ForkLauncher(PipedLauncher):
     _between_processes = True
     _inherited = Inherited()
 
+    def __init__(self, job: Job, arrivals: ArrivalQueue | None = None) -> None:
+        super().__init__(job, arrivals)
+        self._poll = select.poll()
+        self._by_descriptor: dict[int, PipedGroup] = {}
+
     def launch(self) -> Sequence[PipedGroup]:
         self._inherited = look_for_inherited(ports_of(self._job.dsn))
         with _frozen_heap():
@@ -154,7 +163,17 @@ class ForkLauncher(PipedLauncher):
     def _begin(self, ids: Sequence[int]) -> PipedGroup:
         siblings = [group.connection for group in self._groups]
         pid, connection = fork_group(self._job, self._control, ids, self._serve(), siblings, self._inherited)
-        return PipedGroup(ids, connection, pid)
+        group = self._by_descriptor[connection.fileno()] = PipedGroup(ids, connection, pid)
+        self._poll.register(connection.fileno(), select.POLLIN)
+        return group
+
+    def _heard(self, timeout_s: float) -> Sequence[PipedGroup]:
+        """As of any launcher; ``wait`` tells the system of all pipes each time, which takes 4 us for each of them."""
+        for descriptor, group in [*self._by_descriptor.items()]:
+            if group.connection.closed:
+                self._poll.unregister(descriptor)
+                del self._by_descriptor[descriptor]
+        return [self._by_descriptor[descriptor] for descriptor, _ in self._poll.poll(timeout_s * 1e3)]
 
 
 class ThreadLauncher(PipedLauncher):

@@ -192,15 +192,13 @@ class Supervisor:
         """
         if each.lifecycle.is_over:
             return
-        has_exited = each.group.has_exited()
-        if each.group.has_messages():
+        has_exited, silent_ns = each.group.has_exited(), self._clock.now_ns() - each.heard_ns
+        is_through = has_exited or (each.state is State.DONE and silent_ns > _LEAVE_NS)
+        is_hung = silent_ns > silence_ns and each.state is not State.READY
+        if not (is_through or is_hung) or each.group.has_messages():
             return
-        silent_ns = self._clock.now_ns() - each.heard_ns
-        if has_exited or (each.state is State.DONE and silent_ns > _LEAVE_NS):
-            self._part_with(each)
-        elif silent_ns > silence_ns and each.state is not State.READY:
-            what = f"{each.name} hung: it said nothing for {silence_ns / 1e9:.0f} s and was ended"
-            self._part_with(each, what)
+        what = None if is_through else f"{each.name} hung: it said nothing for {silence_ns / 1e9:.0f} s and was ended"
+        self._part_with(each, what)
 
     def _part_with(self, each: _Supervised, cause: str | None = None) -> None:
         """End a group. One that is gone before it was expected to go ends the run: the load is not the planned one."""

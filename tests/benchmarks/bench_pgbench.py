@@ -2,7 +2,8 @@
 
 Run by hand on an idle machine: ``python -m tests.benchmarks.bench_pgbench [SECONDS ROUNDS]``. Both are given the same
 Poisson rate, a tenth and a half of what the slower of the two can do of an impossible one, and count from the intended
-start, after a second of warm-up. Target: mean latencies within 10 % of each other at half of it.
+start, after a second of warm-up. Target: mean latencies within 10 % of each other at half of it. The p99 beside them is
+that of every round; two versions of ours are compared by its ratio to pgbench's, each in a run of its own.
 
 pgbench runs one thread, so that it, too, has one schedule that any of its clients serves. With one client the two are
 built alike. With four, pgbench's thread has four connections to look after; with four threads it would have four
@@ -12,15 +13,16 @@ Both are woken by the same fine timer: a sleeper's 50 us of slack, Linux's defau
 
 from __future__ import annotations
 
+import math
 import re
 import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pytest_stormdb.database.isolation import Home
 from pytest_stormdb.embedded.binaries import find_binaries
@@ -97,6 +99,14 @@ def ours(statements: tuple[str, ...], *, in_transaction: bool) -> Workload:
     )
 
 
+class Measured(NamedTuple):
+    """Transactions per second, and latencies in ms."""
+
+    per_s: float
+    mean: float
+    p99: float
+
+
 class Contest:
     """One load, ready to be run by either."""
 
@@ -108,8 +118,8 @@ class Contest:
         self._script = script
         self._seconds = seconds
 
-    def pgbench(self, rate: float | None) -> tuple[float, float]:
-        """Transactions per second, and mean latency in ms."""
+    def pgbench(self, rate: float | None) -> Measured:
+        """What pgbench's log tells."""
         options = ["-n", "-Mprepared", f"-c{self._clients}", "-j1", f"-T{round(self._seconds + WARM_UP_S)}"]
         options += [f"-R{rate:.0f}"] if rate else []
         with tempfile.TemporaryDirectory() as directory:
@@ -118,16 +128,18 @@ class Contest:
             lines = [line.split() for line in log.read_text().splitlines()]
         ends_s = [int(line[4]) + int(line[5]) / 1e6 for line in lines]
         counted = [int(line[2]) for line, end_s in zip(lines, ends_s, strict=True) if end_s - ends_s[0] > WARM_UP_S]
-        return len(counted) / (ends_s[-1] - ends_s[0] - WARM_UP_S), statistics.fmean(counted) / 1e3
+        p99 = sorted(counted)[math.ceil(0.99 * len(counted)) - 1]
+        return Measured(len(counted) / (ends_s[-1] - ends_s[0] - WARM_UP_S), statistics.fmean(counted) / 1e3, p99 / 1e3)
 
-    def us(self, rate: float | None) -> tuple[float, float]:
-        """The same."""
+    def us(self, rate: float | None) -> Measured:
+        """The same, as our record has it."""
         warmup = WARM_UP_S if rate != IMPOSSIBLE else 0.0  # of an impossible rate, it would not end
         options: dict[str, Any] = {"workers": self._clients, "duration": self._seconds, "warmup": warmup}
         options |= {"rate": rate, "arrivals": "poisson"}
         record = run(self._workload, make_plan(("", options)), Home.at(self._dsn), embedded=True)
-        assert not record.statistics.total.failures, record.reasons
-        return record.statistics.total.throughput_per_s, record.statistics.total.response.mean * 1e3
+        total = record.statistics.total
+        assert not total.failures, record.reasons
+        return Measured(total.throughput_per_s, total.response.mean * 1e3, total.response.p99 * 1e3)
 
 
 def pgbench(*arguments: str) -> str:
@@ -140,27 +152,31 @@ def pgbench(*arguments: str) -> str:
 
 def compare(name: str, contest: Contest, rounds: int) -> None:
     """Print one comparison."""
-    for who, call in (("pgbench", contest.pgbench), ("stormdb", contest.us)):
-        tps, latency = call(None)
-        print(f"{name:10} {who}  closed loop: {tps:8.0f}/s  mean {latency:.3f} ms")
-    saturated = {who: call(IMPOSSIBLE) for who, call in (("pgbench", contest.pgbench), ("stormdb", contest.us))}
-    for who, (tps, _) in saturated.items():
-        print(f"{name:10} {who}  open loop, saturated: {tps:8.0f}/s")
+    both = {"pgbench": contest.pgbench, "stormdb": contest.us}
+    for who, call in both.items():
+        closed = call(None)
+        print(f"{name:10} {who}  closed loop: {closed.per_s:8.0f}/s  mean {closed.mean:.3f} ms")
+    saturated = {who: call(IMPOSSIBLE).per_s for who, call in both.items()}
+    for who, per_s in saturated.items():
+        print(f"{name:10} {who}  open loop, saturated: {per_s:8.0f}/s")
     for share in SHARES:
-        compare_at(name, contest, share * min(tps for tps, _ in saturated.values()), rounds)
+        compare_at(name, both, share * min(saturated.values()), rounds)
 
 
-def compare_at(name: str, contest: Contest, rate: float, rounds: int) -> None:
-    """Print both mean latencies at a rate, and their ratio."""
-    found: dict[str, list[float]] = {"pgbench": [], "stormdb": []}
+def compare_at(name: str, both: Mapping[str, Callable[[float | None], Measured]], rate: float, rounds: int) -> None:
+    """Print the latencies of both at a rate, and their ratios."""
+    found: dict[str, list[Measured]] = {who: [] for who in both}
     for _ in range(rounds):
-        found["pgbench"].append(contest.pgbench(rate)[1])
-        found["stormdb"].append(contest.us(rate)[1])
-    for who, values in found.items():
-        rounds_shown = " ".join(f"{value:.3f}" for value in values)
-        print(f"{name:10} {who}  at {rate:.0f}/s: mean {statistics.median(values):.3f} ms  (rounds: {rounds_shown})")
-    ratios = [ratio(found["stormdb"]) / ratio(found["pgbench"]) for ratio in (statistics.median, min)]
-    print(f"{name:10} ratio of medians {ratios[0]:.3f}, of the least disturbed rounds {ratios[1]:.3f}\n", flush=True)
+        for who, call in both.items():
+            found[who].append(call(rate))
+    for what in ("mean", "p99"):
+        values = {who: [getattr(each, what) for each in measured] for who, measured in found.items()}
+        for who, own in values.items():
+            shown = " ".join(f"{value:.3f}" for value in own)
+            print(f"{name:10} {who}  at {rate:.0f}/s: {what} {statistics.median(own):.3f} ms  (rounds: {shown})")
+        ratios = [of(values["stormdb"]) / of(values["pgbench"]) for of in (statistics.median, min)]
+        print(f"{name:10} {what}: ratio of medians {ratios[0]:.3f}, of the least disturbed rounds {ratios[1]:.3f}")
+    print(flush=True)
 
 
 def main(seconds: float = 5.0, rounds: int = 5) -> None:
