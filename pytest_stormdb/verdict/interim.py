@@ -37,6 +37,11 @@ class Interim:
         self._longest_ns = longest_ns if thresholds and self._end_ns and not plan.stages else 0
 
     @property
+    def judges(self) -> bool:
+        """Whether there is a threshold to be judged, now or in the end."""
+        return bool(self._thresholds)
+
+    @property
     def looks(self) -> bool:
         """Whether it looks at the counts before the end."""
         return bool(self._fatal or self._longest_ns)
