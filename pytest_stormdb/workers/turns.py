@@ -127,7 +127,7 @@ class Turns:
         words, flush, now_ns = self._deadline.words, self._flush, self._now_ns
         intended_ns, starved = self._start_ns, False
         while (now := now_ns()) < words[DEADLINE]:
-            if now >= flush.send_ns or flush.is_full():  # before the claim: meanwhile, another can serve the next one
+            if flush.is_wanted(now):  # before the claim: meanwhile, another can serve the next one
                 flush.flush(intended_ns, now)
             offset_ns = arrivals.claim()
             if offset_ns is None:

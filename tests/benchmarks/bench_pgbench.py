@@ -135,7 +135,7 @@ class Contest:
         """The same, as our record has it."""
         warmup = WARM_UP_S if rate != IMPOSSIBLE else 0.0  # of an impossible rate, it would not end
         options: dict[str, Any] = {"workers": self._clients, "duration": self._seconds, "warmup": warmup}
-        options |= {"rate": rate, "arrivals": "poisson"}
+        options |= {"rate": rate, "arrivals": "poisson"} if rate else {}
         record = run(self._workload, make_plan(("", options)), Home.at(self._dsn), embedded=True)
         total = record.statistics.total
         assert not total.failures, record.reasons

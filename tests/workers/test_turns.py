@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
@@ -215,3 +216,48 @@ def test_an_idle_worker_of_an_open_loop_puts_away_what_it_has() -> None:
     recorder.drain = noted  # type: ignore[method-assign]
     assert unit.run().whole.total().count == 4
     assert drained == [3]
+
+
+def packing(worker_id: int, workers: int) -> list[tuple[int, int]]:
+    """When a worker of an open loop of 0.35 s, with an arrival every millisecond, packed how many intervals, to 5 ms."""
+    unit = made(100_000, rate="1000/s", duration="350ms", arrivals=FixedArrivals(*range(0, 350 * MS, MS)))
+    unit.worker.id, flush = worker_id, unit.runtime.flush
+    flush._plan = dataclasses.replace(unit.plan, workers=workers)
+    flush._block_ns = 100 * MS
+    start_ns, packed, pack = unit.clock.now_ns() + 20 * MS, [], flush._pack
+
+    def noted() -> None:
+        packed.append((5 * round((unit.clock.now_ns() - start_ns) / (5 * MS)), len(flush._kept)))
+        pack()
+
+    flush._pack = noted  # type: ignore[method-assign]
+    found = unit.run()
+    assert {index: snapshot.total().count for index, snapshot in found.intervals.items()} == {
+        0: 100,
+        1: 100,
+        2: 100,
+        3: 50,
+    }
+    return packed
+
+
+def test_workers_of_an_open_loop_pack_one_after_the_other() -> None:
+    """Each at its own part of a block, an interval at a time, so that others can serve the arrivals meanwhile."""
+    first, second = packing(0, 3), packing(1, 3)
+    assert first == [(25, 1), (125, 1), (225, 1), (325, 1), (350, 1)]
+    assert second == [(50, 1), (150, 1), (250, 1), (350, 1), (350, 1)]
+
+
+def test_what_an_open_loop_holds_is_sorted_in_small_portions() -> None:
+    """Some hundred durations at a time, where a closed loop, which nobody waits for, takes thousands."""
+    unit = made(1_000, rate="1000/s", duration="100s", arrivals=FixedArrivals(*range(0, 3_000 * 2_000, 2_000)))
+    held, recorder = [], unit.runtime.loop._recorder
+    drain = recorder.drain
+
+    def noted() -> None:
+        held.append(recorder.pending())
+        drain()
+
+    recorder.drain = noted  # type: ignore[method-assign]
+    assert unit.run().whole.total().count == 3_000
+    assert held == [500] * 6
