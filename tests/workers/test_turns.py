@@ -219,7 +219,7 @@ def test_an_idle_worker_of_an_open_loop_puts_away_what_it_has() -> None:
 
 
 def packing(worker_id: int, workers: int) -> list[tuple[int, int]]:
-    """When a worker of an open loop of 0.35 s, with an arrival every millisecond, packed how many intervals, to 5 ms."""
+    """When, to 5 ms, a worker of an open loop of 0.35 s, with an arrival every ms, packed how many intervals."""
     unit = made(100_000, rate="1000/s", duration="350ms", arrivals=FixedArrivals(*range(0, 350 * MS, MS)))
     unit.worker.id, flush = worker_id, unit.runtime.flush
     flush._plan = dataclasses.replace(unit.plan, workers=workers)
