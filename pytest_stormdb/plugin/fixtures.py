@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import inspect
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
@@ -175,7 +176,8 @@ class Runner:
         return name
 
     def plan(self, query: str, params: Sequence[Any] | Mapping[str, Any] | None = None) -> Plan:
-        """The plan of a statement with its parameters (``%s``), in the workload's own place.
+        """The plan of a statement with its parameters (``%s``, or ``$1`` as in ``worker.prepare``), in the workload's
+        own place.
 
         It is executed, and what it writes is rolled back. ``plan.uses(index=...)`` and ``plan.scans(table)`` ask for
         its shape, ``plan.blocks`` and ``plan.rows`` for what it met, ``plan.fingerprint`` for the shape as a whole.
@@ -184,7 +186,8 @@ class Runner:
         from ..database.explain import explain
 
         with as_test_failures(), connect(self._home.dsn, name="stormdb plan") as connection:
-            return explain(connection, query, params)
+            is_raw = isinstance(params, Sequence) and "%s" not in query and re.search(r"\$[1-9]", query) is not None
+            return explain(connection, query, params, raw=is_raw)
 
     def compare(
         self,

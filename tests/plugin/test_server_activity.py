@@ -245,6 +245,7 @@ def test_the_plan_of_a_statement_is_an_object_to_ask(suite: Suite) -> None:
         plan = stormdb.plan("SELECT n FROM account WHERE id = %s", [7])
         assert plan.uses(index="account_pkey") and not plan.scans("account") and plan.rows == 1 and plan.blocks < 10
         assert stormdb.plan("SELECT n FROM account WHERE id = %s", [70]).fingerprint == plan.fingerprint
+        assert stormdb.plan("SELECT n FROM account WHERE id = $1", [70]).fingerprint == plan.fingerprint
         assert stormdb.plan("DELETE FROM account").scans("account")
         assert stormdb_connection.execute("SELECT count(*) FROM account").fetchone() == (1000,)
 

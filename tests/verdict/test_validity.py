@@ -233,3 +233,15 @@ def test_cursors_that_are_a_good_part_of_an_iteration(cursor_ns: float, named: b
     told = "psycopg's cursors took 40.0 us of CPU time per iteration, 40.0% of the median: worker.prepare spares that"
     assert list(found.findings) == ([told] if named else [])
     assert not found.reasons
+
+
+@pytest.mark.parametrize(("untimed", "is_told"), [(0, False), (10, False), (11, True), (100, True)])
+def test_transactions_that_pgbench_gave_no_time(untimed: int, is_told: bool) -> None:
+    """More than a tenth of them are told; they spoil nothing, since the throughput is right."""
+    recorder = Recorder()
+    for number in range(100):
+        recorder.record(Sample("it", 0, 0, 0 if number < untimed else 30_000), is_open=False)
+    statistics = statistics_of(recorder.take(), {}, elapsed_s=1.0, interval_s=1.0, is_open=False)
+    found = assess_generator(make_plan(), statistics, [GroupUsage()], stolen=0.0, dropped=0)
+    assert found.valid
+    assert [finding.startswith(f"pgbench gave {untimed}") for finding in found.findings] == [True] * is_told
