@@ -29,6 +29,20 @@ def made(duration_ns: int = 10 * MS, **options: Any) -> Unit:
     return holder["it"]
 
 
+def drains(unit: Unit) -> list[int]:
+    """How many durations waited each time that a worker sorted what it held; filled while it runs."""
+    held: list[int] = []
+    recorder = unit.runtime.loop._recorder
+    drain = recorder.drain
+
+    def noted() -> None:
+        held.append(recorder.pending())
+        drain()
+
+    recorder.drain = noted  # type: ignore[method-assign]
+    return held
+
+
 def test_a_closed_loop_calls_until_the_deadline() -> None:
     """A second of 10 ms each is a hundred iterations, their times exact, nothing in between."""
     unit = made(duration="1s")
@@ -187,15 +201,7 @@ def test_intervals_of_a_second_are_sent_together() -> None:
 def test_fast_iterations_are_sorted_when_there_are_many() -> None:
     """A worker holds a few thousand durations at most, however fast it is."""
     unit = made(1_000, duration="100ms")
-    held = []
-    recorder = unit.runtime.loop._recorder
-    drain = recorder.drain
-
-    def noted() -> None:
-        held.append(recorder.pending())
-        drain()
-
-    recorder.drain = noted  # type: ignore[method-assign]
+    held = drains(unit)
     assert unit.run().whole.total().count == 100_000
     assert len(held) >= 20
     assert max(held) <= 4_000
@@ -204,18 +210,9 @@ def test_fast_iterations_are_sorted_when_there_are_many() -> None:
 def test_an_idle_worker_of_an_open_loop_puts_away_what_it_has() -> None:
     """Before an arrival that is far off, and not before one that is near."""
     unit = made(MS, rate="1/s", duration="5s", arrivals=FixedArrivals(0, 2 * MS, 3 * MS, 50 * MS))
-    drained = []
-    recorder = unit.runtime.loop._recorder
-    drain = recorder.drain
-
-    def noted() -> None:
-        if recorder.pending():
-            drained.append(recorder.pending())
-        drain()
-
-    recorder.drain = noted  # type: ignore[method-assign]
+    drained = drains(unit)
     assert unit.run().whole.total().count == 4
-    assert drained == [3]
+    assert [count for count in drained if count] == [3]
 
 
 def packing(worker_id: int, workers: int) -> list[tuple[int, int]]:
@@ -232,12 +229,7 @@ def packing(worker_id: int, workers: int) -> list[tuple[int, int]]:
 
     flush._pack = noted  # type: ignore[method-assign]
     found = unit.run()
-    assert {index: snapshot.total().count for index, snapshot in found.intervals.items()} == {
-        0: 100,
-        1: 100,
-        2: 100,
-        3: 50,
-    }
+    assert [found.intervals[block].total().count for block in range(4)] == [100, 100, 100, 50]
     return packed
 
 
@@ -251,13 +243,6 @@ def test_workers_of_an_open_loop_pack_one_after_the_other() -> None:
 def test_what_an_open_loop_holds_is_sorted_in_small_portions() -> None:
     """Some hundred durations at a time, where a closed loop, which nobody waits for, takes thousands."""
     unit = made(1_000, rate="1000/s", duration="100s", arrivals=FixedArrivals(*range(0, 3_000 * 2_000, 2_000)))
-    held, recorder = [], unit.runtime.loop._recorder
-    drain = recorder.drain
-
-    def noted() -> None:
-        held.append(recorder.pending())
-        drain()
-
-    recorder.drain = noted  # type: ignore[method-assign]
+    held = drains(unit)
     assert unit.run().whole.total().count == 3_000
     assert held == [500] * 6
