@@ -29,7 +29,7 @@ def trend(now: Document, earlier: Sequence[Document], name: str, margin: float) 
         own = fingerprint(now, run)
         before = [(document, old) for document in earlier for old in _same(document, run)]
         alike = [old for document, old in before if not differences(fingerprint(document, old), own)]
-        yield f"{title_of(run)}: {len(alike)} earlier runs like it under {name!r}"
+        yield f"{title_of(run)}: {len(alike)} earlier run{'s' * (len(alike) != 1)} like it under {name!r}"
         if not alike and before:
             document, old = before[-1]
             changed = "; ".join(differences(fingerprint(document, old), own)[:4])

@@ -80,6 +80,7 @@ def test_a_run_is_laid_beside_those_before() -> None:
     assert "% could be seen" in lines[2]
     assert "it takes to tell" not in lines[2]
     within = list(trend(made(1.05), earlier[:3], "main", 0.1))
+    assert next(trend(made(), earlier[:1], "main", 0.1)).endswith(": 1 earlier run like it under 'main'")
     assert within[2].startswith("  p95 200 ms: within")
     assert within[2].endswith("could be seen, from 3 of the 10 runs it takes to tell")
 
