@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from ..conftest import Suite
@@ -122,10 +123,18 @@ def test_another_server(suite: Suite, dsn: str) -> None:
     result.stdout.fnmatch_lines(["  the other server *", "  here *"])
 
 
+def sessions(dsn: str) -> int:
+    """How many sessions of other arms the server has."""
+    with psycopg.connect(dsn) as connection:
+        query = "SELECT count(*) FROM pg_stat_activity WHERE datname ~ '_against_'"
+        return int(connection.execute(query).fetchall()[0][0])
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_no_worktree_outlives_its_session(repository: Suite, number: signal.Signals, dsn: str) -> None:
-    """Interrupted or killed in the middle of an epoch, nothing of the other arm is left, in git or on the disk."""
+    """Interrupted or killed in the middle of an epoch, nothing of the other arm is left: in git, on the disk, or on the
+    server, which it leaves within seconds."""
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "stormdb", "--stormdb-against=git:HEAD"]
     process = subprocess.Popen(
         command, cwd=repository.path, env={**os.environ, "STORMDB_DSN": dsn}, stdout=subprocess.DEVNULL
@@ -137,10 +146,11 @@ def test_no_worktree_outlives_its_session(repository: Suite, number: signal.Sign
     time.sleep(3)
     process.send_signal(number)
     process.wait(60)
-    while (worktrees(repository) > 1 or tree.exists()) and time.monotonic() < deadline:
+    while (worktrees(repository) > 1 or tree.exists() or sessions(dsn)) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert worktrees(repository) == 1
     assert not tree.exists()
+    assert sessions(dsn) == 0
 
 
 def test_a_setup_that_fails_elsewhere_is_told(repository: Suite) -> None:
