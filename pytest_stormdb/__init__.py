@@ -5,11 +5,13 @@ PYTEST_DONT_REWRITE: there is no assertion here, and ``plugin/early.pth`` import
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
+TYPE_CHECKING = False  # as typing has it, which takes milliseconds to import
 if TYPE_CHECKING:
+    from typing import Any
+
     from .measurement.sample import Aborted, OperationResult
-    from .plugin.fixtures import Runner, worker_fixture
+    from .plugin.fixtures import worker_fixture
+    from .plugin.runner import Runner
     from .run.result import Result
     from .workload.contract import Worker
     from .workload.pgbench import pgbench
@@ -21,7 +23,7 @@ _HOMES = {
     "Aborted": "measurement.sample",
     "OperationResult": "measurement.sample",
     "Result": "run.result",
-    "Runner": "plugin.fixtures",
+    "Runner": "plugin.runner",
     "Worker": "workload.contract",
     "pgbench": "workload.pgbench",
     "worker_fixture": "plugin.fixtures",

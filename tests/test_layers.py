@@ -22,7 +22,7 @@ ROOMS = {
         " scalability usage attribution shares cause counters query_text plan_tree process_table speed noise"
     ),
     "embedded": "watchdog binaries server",
-    "load": "values stages sweep option options layers alternation plan pacing",
+    "load": "option values stages sweep options layers alternation plan pacing",
     "configuration": "yaml_nodes fields parameters file",
     "database": (
         "names connect passfile url alchemy target steady pooler claim sessions carry_over own_database own_schema"
@@ -55,9 +55,9 @@ ROOMS = {
     ),
     "cli": "",
     "plugin": (
-        "options secrecy policies rewriting packages ini_file early refused files outputs screen arm rival"
-        " benchmark session scripts reporting sharing collection workloads settings doubts execution comparison against"
-        " trends ending fixtures hooks"
+        "options secrecy marks lookout policies rewriting packages ini_file early refused files outputs screen arm"
+        " rival benchmark session scripts reporting sharing collection workloads settings doubts execution comparison"
+        " against trends running runner fixtures hooks"
     ),
 }
 """The map of the project, the lowest first: rooms, and within each room its modules.

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar, overload
 
 from ..errors import PlanError, StormDBError
-from ..load.option import Option
-from ..load.values import POSITIVE_DURATION, Kind
+from ..load.option import POSITIVE_DURATION, Kind, Option
 from .yaml_nodes import Value
 
 T = TypeVar("T")

@@ -8,9 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import PlanError
-from ..load.option import NOT_GIVEN
-from ..load.options import FILE, said_in
-from ..load.values import POSITIVE_DURATION
+from ..load.option import FILE, NOT_GIVEN, POSITIVE_DURATION
+from ..load.options import said_in
 from .fields import (
     Section,
     checked,

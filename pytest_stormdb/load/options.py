@@ -14,75 +14,52 @@ A value nobody gave is the parsed default, and ``NOT_GIVEN`` where the row has n
            "where the workload's objects live: ...", default="database", scope="item", metavar="WHERE")
 
 makes ``--stormdb-isolation WHERE``, the ini key ``stormdb_isolation`` and ``@pytest.mark.stormdb(isolation=...)``, each
-checked before anything runs. What no kind of ``load/values.py`` reads gets a ``Kind`` of its own.
+checked before anything runs. What no kind of ``load/option.py`` reads gets one of its own, and a reader in
+``load/values.py``.
 """
 
 from __future__ import annotations
 
 import functools
-import re
-from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING
 
-from ..errors import PlanError
-from .option import Option, Said
-from .values import (
+from .option import (
     ADDRESS,
+    ARM,
+    COMMAND_LINE,
     DURATION,
     DURATION_RANGE,
+    FILE,
     FLAG,
+    INI,
+    KEPT,
     LINES,
+    MARK,
     MAX_WORKERS,
     PATH,
     PATHS,
     POSITIVE_DURATION,
     RATE,
     RATIO,
+    STAGES,
+    SWEEP,
     TEXT,
-    Kind,
+    Option,
     choice,
     number_or,
     whole_number,
 )
 
-MARK, FILE = Said.MARK, Said.FILE
-FLAG_AND_INI = Said.COMMAND_LINE | Said.INI
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from .option import Said
+
+FLAG_AND_INI = COMMAND_LINE | INI
 EVERYWHERE = MARK | FLAG_AND_INI | FILE
 
 
-# every suite loads this table, and few have stages or sweeps: what reads them is imported when there is one
-
-
-def _stages(value: object, what: str) -> Any:
-    from .stages import parse_stages
-
-    return parse_stages(value, what)
-
-
-def _sweep(value: object, what: str) -> Any:
-    from .sweep import parse_sweep
-
-    return parse_sweep(value, what)
-
-
-def _arm(value: object, what: str) -> tuple[str, str]:
-    kind, _, where = str(value).partition(":")
-    if kind not in ("dsn", "git") or not where.strip():
-        raise PlanError(f"{what}: {value!r} is neither 'dsn:postgresql://...' nor 'git:REVISION'")
-    return kind, where.strip()
-
-
-def _kept(value: object, what: str) -> str:
-    if not isinstance(value, str) or not re.fullmatch(r"\w[\w.-]*", value):
-        raise PlanError(f"{what}: {value!r} is no name of letters, digits, dots, dashes and underscores")
-    return value
-
-
-_KEPT = Kind(_kept, "a name")
-_ARM = Kind(_arm, "another arm: 'dsn:postgresql://...' or 'git:main'")
 _POLICY = choice("off", "verify", "require")
-_STAGES = Kind(_stages, "stages such as '10:30s,10->50:30s' of workers or '100/s->500/s:1m' of rates")
-_SWEEP = Kind(_sweep, "worker counts such as '1,2,4,8', 'linear:1..32:4' or 'doubling:1..64'")
 
 OPTIONS: tuple[Option, ...] = (
     Option("workers", whole_number(1, MAX_WORKERS), EVERYWHERE, "concurrent workers", 1, "N", "plan"),
@@ -116,7 +93,7 @@ OPTIONS: tuple[Option, ...] = (
     ),
     Option(
         "stages",
-        _STAGES,
+        STAGES,
         EVERYWHERE,
         "workers or rates over time: `10:30s,10->50:30s` or `100/s:1m,100/s->500/s:1m`",
         metavar="STAGES",
@@ -131,7 +108,7 @@ OPTIONS: tuple[Option, ...] = (
     ),
     Option(
         "sweep",
-        _SWEEP,
+        SWEEP,
         FLAG_AND_INI,
         "run at each worker count: `1,2,4,8`, `linear:1..32:4`, `doubling:1..64`",
         metavar="COUNTS",
@@ -222,7 +199,7 @@ OPTIONS: tuple[Option, ...] = (
     ),
     Option(
         "against",
-        _ARM,
+        ARM,
         FLAG_AND_INI,
         "compare every workload with itself elsewhere: on another server (`dsn:...`), or as of a revision (`git:main`)",
         metavar="ARM",
@@ -238,8 +215,8 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         "benchmark", FLAG, FLAG_AND_INI, "put each workload beside the benchmarks of pytest-benchmark", default=False
     ),
-    Option("save", _KEPT, FLAG_AND_INI, "keep all runs under `.stormdb/NAME`, for trends", metavar="NAME"),
-    Option("compare", _KEPT, FLAG_AND_INI, "lay all runs beside those kept under `.stormdb/NAME`", metavar="NAME"),
+    Option("save", KEPT, FLAG_AND_INI, "keep all runs under `.stormdb/NAME`, for trends", metavar="NAME"),
+    Option("compare", KEPT, FLAG_AND_INI, "lay all runs beside those kept under `.stormdb/NAME`", metavar="NAME"),
     Option(
         "until_decided",
         POSITIVE_DURATION,
@@ -331,7 +308,7 @@ OPTIONS: tuple[Option, ...] = (
 @functools.cache
 def said_in(source: Said) -> tuple[Option, ...]:
     """The options that a source may say, in the order of the table."""
-    return tuple(option for option in OPTIONS if source in option.said)
+    return tuple(option for option in OPTIONS if source <= option.said)
 
 
 @functools.cache
@@ -347,11 +324,18 @@ def options_of_items() -> dict[str, Option]:
 
 def option_named(name: str) -> Option:
     """The option of a name. Raises KeyError."""
-    return {option.name: option for option in OPTIONS}[name]
+    return _by_name()[name]
+
+
+@functools.cache
+def _by_name() -> dict[str, Option]:
+    return {option.name: option for option in OPTIONS}
 
 
 def check_options(given: Iterable[str], where: str) -> None:
     """Raise PlanError for what is no option of the mark ``stormdb``, naming the nearest that is."""
+    from ..errors import PlanError
+
     known = [option.name for option in said_in(MARK)]
     for name in given:
         if name not in known:
@@ -360,6 +344,8 @@ def check_options(given: Iterable[str], where: str) -> None:
 
 def check_few_options(given: Iterable[str], known: tuple[str, ...], where: str) -> None:
     """As `check_options`, for a mark of few options, which are all named."""
+    from ..errors import PlanError
+
     for name in sorted(set(given) - set(known)):
         raise PlanError(f"{where}: unknown option {name!r}; there is {', '.join(known)}")
 

@@ -8,7 +8,8 @@ from typing import Literal
 
 from ..errors import PlanError
 from ..units import parse_duration_ns, parse_rate_per_s
-from .values import MAX_WORKERS, parse_whole
+from .option import MAX_WORKERS
+from .values import parse_whole
 
 StageKind = Literal["workers", "rate"]
 

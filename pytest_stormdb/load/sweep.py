@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from ..errors import PlanError
-from .values import MAX_WORKERS
+from .option import MAX_WORKERS
 
 _LINEAR = re.compile(r"linear:(\d+)\.\.(\d+):(\d+)")
 _DOUBLING = re.compile(r"doubling:(\d+)\.\.(\d+)")

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from .options import ARM_LINE
+
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
     from ..run.alternating import Arm
 
-ARM_LINE = "_STORMDB_ARM_LINE"
 ARM_DSN = "_STORMDB_ARM_DSN"
 
 

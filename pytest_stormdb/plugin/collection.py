@@ -10,31 +10,16 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from _pytest._code.code import ReprFileLocation
 from _pytest._io import TerminalWriter
-from _pytest.fixtures import FixtureFunctionDefinition
 
+from .marks import has_runner, health_mark, is_fixture, is_scripts, marks_of
 from .reporting import lost_in_workers
-from .scripts import is_scripts
+from .scripts import take_fixtures
 
 if TYPE_CHECKING:
     from ..workload.contract import Operation
 
 _PYTESTS_MARKS = ("skip", "skipif", "xfail", "parametrize", "usefixtures", "filterwarnings")
 _XUNIT = ("setup_method", "teardown_method", "setup_class", "teardown_class", "setup", "teardown")
-
-RUNNER = "stormdb"
-"""The fixture with which a test runs loads itself."""
-
-
-def has_runner(item: Any) -> bool:
-    """Whether a test runs its load itself."""
-    return RUNNER in getattr(item, "fixturenames", ())
-
-
-def is_workload(item: Any) -> bool:
-    """Whether a test is run under load by the plugin; one with the runner in its hand runs the load itself."""
-    if has_runner(item):
-        return False
-    return isinstance(item, pytest.Function) and item.get_closest_marker("stormdb") is not None
 
 
 class Mix:
@@ -77,7 +62,7 @@ class Mix:
         return [
             pytest.mark.stormdb_slo(*mark.args, **{"operation": name, **mark.kwargs})
             for name in self.weights
-            for mark in _marks(getattr(self.owner, name))
+            for mark in marks_of(getattr(self.owner, name))
             if mark.name == "stormdb_slo"
         ]
 
@@ -86,21 +71,23 @@ def _operation_marks(owner: type) -> dict[str, pytest.Mark]:
     found: dict[str, pytest.Mark] = {}
     for base in reversed(owner.__mro__):
         for name, member in vars(base).items():
-            found.update((name, mark) for mark in _marks(member) if mark.name == "stormdb_operation")
+            found.update((name, mark) for mark in marks_of(member) if mark.name == "stormdb_operation")
     return found
 
 
-def complaint_of_class(owner: type, *, is_collected: bool) -> str | None:
+def _complaint_of_class(owner: type, *, is_collected: bool) -> str | None:
     """What is wrong with a class that would be no mix, and whose marks would be ignored; None where nothing is.
 
     ``is_collected`` says whether pytest looks for tests in it.
     """
-    is_marked = any(mark.name == "stormdb" for mark in _marks(owner))
+    is_marked = any(mark.name == "stormdb" for mark in marks_of(owner))
     if not is_marked and not issubclass(owner, unittest.TestCase):
         return None
     members = {name: member for base in reversed(owner.__mro__) for name, member in vars(base).items()}
     if issubclass(owner, unittest.TestCase):
-        marked = [name for name, member in members.items() if any(m.name.startswith("stormdb") for m in _marks(member))]
+        marked = [
+            name for name, member in members.items() if any(m.name.startswith("stormdb") for m in marks_of(member))
+        ]
         if is_marked or marked:
             what = owner.__name__ if is_marked else f"{owner.__name__}.{marked[0]}"
             return f"{what}: a unittest.TestCase cannot be a workload; write a function, or a plain class"
@@ -108,7 +95,7 @@ def complaint_of_class(owner: type, *, is_collected: bool) -> str | None:
     static = [name for name, member in members.items() if _is_static_operation(member)]
     if static:
         return f"{owner.__name__}.{static[0]} is static; an operation is a plain method: def {static[0]}(self, worker)"
-    has_tests = has_operations(owner) or (is_collected and any(name.startswith("test") for name in members))
+    has_tests = _has_operations(owner) or (is_collected and any(name.startswith("test") for name in members))
     if not has_tests and not owner.__subclasses__():
         return f"{owner.__name__} is marked stormdb but has no operations; mark its methods stormdb_operation"
     return None
@@ -117,34 +104,54 @@ def complaint_of_class(owner: type, *, is_collected: bool) -> str | None:
 def _is_static_operation(member: object) -> bool:
     if not isinstance(member, staticmethod | classmethod):
         return False
-    return any(mark.name == "stormdb_operation" for mark in (*_marks(member), *_marks(member.__func__)))
+    return any(mark.name == "stormdb_operation" for mark in (*marks_of(member), *marks_of(member.__func__)))
 
 
-def has_operations(owner: type) -> bool:
+def _has_operations(owner: type) -> bool:
     """Whether a class has methods marked as operations."""
     return bool(_operation_marks(owner))
-
-
-def _marks(thing: object) -> list[pytest.Mark]:
-    marks = getattr(thing, "pytestmark", [])
-    return list(marks) if isinstance(marks, list) else [getattr(marks, "mark", marks)]
-
-
-def health_mark(thing: object) -> pytest.Mark | None:
-    """The stormdb_health mark of a function, where it has one."""
-    if not inspect.isfunction(thing):
-        return None
-    return next((mark for mark in _marks(thing) if mark.name == "stormdb_health"), None)
 
 
 def mix_of(thing: object) -> Mix | None:
     """The mix that a collected object is, or stands for; None where it is none."""
     if inspect.isclass(thing):
-        if not any(mark.name == "stormdb" for mark in _marks(thing)):
+        if not any(mark.name == "stormdb" for mark in marks_of(thing)):
             return None
         mix = Mix(thing)
         return mix if mix.weights else None
     return getattr(thing, "stormdb_mix", None)
+
+
+def items_of(collector: Any, name: str, thing: Any) -> Any:
+    """The items that a module's or a class's member stands for; None where that is for pytest to say.
+
+    Raises CollectError for what cannot be collected, and whose marks would be ignored.
+    """
+    if health_mark(thing) is not None:
+        return []
+    if is_scripts(thing):
+        if isinstance(collector, pytest.Class):
+            raise collector.CollectError(f"{name}: pgbench scripts are workloads of a module, not of a class")
+        take_fixtures(collector, thing)
+        return None
+    is_collected = collector.istestclass(thing, name)
+    wrong = _complaint_of_class(thing, is_collected=is_collected)
+    if wrong is not None:
+        raise collector.CollectError(wrong)
+    mix = mix_of(thing)
+    if mix is None and is_collected and _has_operations(thing):
+        if collector.get_closest_marker("stormdb") is None:
+            raise collector.CollectError(f"{name} has operations but is not marked stormdb")
+        mix = Mix(thing)
+    if mix is None:
+        return None
+    function = mix.as_function()
+    items = collector.ihook.pytest_pycollect_makeitem(collector=collector, name=name, obj=function)
+    for item in items:
+        item.obj = function  # pytest looks it up by its name, and would find the class
+        for mark in mix.thresholds():
+            item.add_marker(mark)
+    return items
 
 
 def arguments_of(function: Callable[..., Any]) -> tuple[str, ...]:
@@ -211,7 +218,7 @@ def _complaint_of_mix(name: str, mix: Mix) -> str | None:
                     f"{name}.{member} is not called: each worker makes an object of its own of the class;"
                     " set up in __init__, in a fixture of the module, or in a pytest_stormdb.worker_fixture"
                 )
-            if isinstance(value, FixtureFunctionDefinition):
+            if is_fixture(value):
                 return f"{name}.{member}: a marked class has no fixtures of its own; move it out of the class"
     for method, weight in mix.weights.items():
         mark = mix.marks[method]
@@ -225,7 +232,7 @@ def _complaint_of_mix(name: str, mix: Mix) -> str | None:
             return f"{name}.{method} is static; an operation is a plain method: def {method}(self, worker, ...)"
         if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
             return f"{name}.{method}: an operation must not yield; it is called once for each iteration"
-        marks = [found.name for found in _marks(function) if found.name in _PYTESTS_MARKS]
+        marks = [found.name for found in marks_of(function) if found.name in _PYTESTS_MARKS]
         if marks:
             return (
                 f"{name}.{method}: mark {marks[0]!r} has no effect on an operation, which is no test of its own;"

@@ -25,9 +25,9 @@ from ..units import parse_duration_ns, parse_ratio
 from ..verdict.comparison import SESSION_ALPHA, Claim, share_of
 from .doubts import doubt
 from .execution import longest_ns, run_unmeasured, workload_of_callable
+from .marks import is_scripts
 from .reporting import raise_interruption
 from .screen import screen_of
-from .scripts import is_scripts
 from .session import SESSION, as_test_failures
 from .settings import settings_of_call
 from .workloads import workload_name

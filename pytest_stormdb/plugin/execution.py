@@ -25,10 +25,11 @@ from ..workload.contract import Operation, WorkerPlaceholder, Workload
 from .benchmark import put_beside
 from .collection import arguments_of, mix_of
 from .doubts import doubt
+from .marks import has_scripts, is_scripts
 from .options import value_of
 from .reporting import hardened, raise_interruption, stops, stops_of
 from .screen import screen_of
-from .scripts import has_scripts, is_scripts, operations_of, prepared, scripts_of
+from .scripts import operations_of, prepared, scripts_of
 from .session import SESSION, Session, as_test_failures
 from .settings import Settings, settings_of, settings_of_call
 from .sharing import shared_connection

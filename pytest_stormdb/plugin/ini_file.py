@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from ..units import printable
+from .lookout import lookout_of
 from .packages import PACKAGES, Package, Packages
 from .policies import ini_is_packaged
 
@@ -18,14 +19,17 @@ _ALONE = "--disable-plugin-autoload"
 
 
 def packages_of(config: pytest.Config) -> Packages:
-    """The session's packages, whose guards stand from when they are first asked for.
+    """The session's packages, whose guards stand, in the place of a mere look, from when they are first asked for.
 
     Raises UsageError where the ini file itself belongs to a workload and is not as it was sealed.
     """
+    lookout_of(config).close()
     if PACKAGES not in config.stash:
         config.stash[PACKAGES] = packages = Packages(config)
         config.add_cleanup(packages.close)
         _check_file(config, packages)
+        if config.args:  # the command line is read as a whole: the collection is under way, or about to be
+            packages.start(config.args)
     return config.stash[PACKAGES]
 
 
@@ -35,7 +39,7 @@ def kept_from_judging(config: pytest.Config) -> Iterator[None]:
 
     Raises UsageError where an ini file in a workload would load any, and the workload is refused, or switches us off.
     """
-    if config.pluginmanager.is_blocked("stormdb") or not ini_is_packaged(config):
+    if not ini_is_packaged(config):
         yield
         return
     found = _package_of(config.inipath, packages_of(config))

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ..errors import PlanError
-from ..load.option import NOT_GIVEN, Option, Said
-from ..load.options import MARK, OPTIONS, option_named, options_of_items, said_in
+from ..load.option import COMMAND_LINE, INI, MARK, NOT_GIVEN
+from ..load.options import OPTIONS, option_named, options_of_items, said_in
 
 if TYPE_CHECKING:
     from ..load.layers import Layer
+    from ..load.option import Option, Said
 
 MARKED = f"stormdb({', '.join(option.name for option in said_in(MARK))})"
 """The mark and its options, for those who ask pytest for its markers."""
+
+ARM_LINE = "_STORMDB_ARM_LINE"
+"""The variable that makes a session the other arm of somebody else's."""
 
 SLO_OPTIONS = ("operation", "abort")
 HEALTH_OPTIONS = ("interval", "timeout", "abort")
@@ -25,14 +27,16 @@ HEALTH_OPTIONS = ("interval", "timeout", "abort")
 
 def add_options(parser: pytest.Parser) -> None:
     """Declare every option and its ini key."""
-    group = parser.getgroup("stormdb", "load tests for PostgreSQL (stormdb)")
+    tests = parser.getgroup("stormdb", "load tests for PostgreSQL (stormdb)")
+    session = parser.getgroup("stormdb session", "load tests: target, verdicts, reports (stormdb)", after="stormdb")
     actions = {"bool": "store_true", "linelist": "append"}
-    for option in said_in(Said.COMMAND_LINE):
+    for option in said_in(COMMAND_LINE):
         how: dict[str, Any] = {"action": actions.get(option.kind.ini, "store")}
         if option.metavar is not None:
             how["metavar"] = option.metavar
+        group = session if option.scope == "session" else tests
         group.addoption(option.flag, dest=option.key, default=None, help=option.plain_help, **how)
-    for option in said_in(Said.INI):
+    for option in said_in(INI):
         parser.addini(option.key, option.plain_help, type=option.kind.ini, default=NOT_GIVEN)
 
 
@@ -52,6 +56,8 @@ def value_of(config: pytest.Config, name: str) -> Any:
 
 
 def _parsed(option: Option, given: object) -> Any:
+    from ..errors import PlanError
+
     try:
         return option.parse(given, option.flag)
     except PlanError as error:
@@ -83,38 +89,38 @@ def _on_command_line(config: pytest.Config, option: Option) -> object:
 
 def command_line(config: pytest.Config) -> Layer:
     """What the command line says of what may differ from test to test."""
-    options = [option for option in said_in(Said.COMMAND_LINE) if option.scope != "session"]
+    options = [option for option in said_in(COMMAND_LINE) if option.scope != "session"]
     return "command line", {option.name: _on_command_line(config, option) for option in options}
 
 
 def ini_file(config: pytest.Config) -> Layer:
     """What the ini file says of what may differ from test to test."""
-    options = [option for option in said_in(Said.INI) if option.scope != "session"]
+    options = [option for option in said_in(INI) if option.scope != "session"]
     return "ini file", {option.name: config.getini(option.key) for option in options}
 
 
 def is_given(config: pytest.Config) -> bool:
-    """Whether any option is given at all; most suites give none, and should not pay for one."""
-    return any(given is not NOT_GIVEN for option in OPTIONS for given in _said(config, option))
-
-
-def _said(config: pytest.Config, option: Option) -> Iterator[object]:
-    if Said.COMMAND_LINE in option.said:
-        yield _on_command_line(config, option)
-    if Said.INI in option.said:
-        yield config.getini(option.key)
+    """Whether anything is asked of us at all; of most suites nothing is, and they should not pay for it."""
+    keys = [option.key for option in said_in(INI)]
+    known = (vars(config.option), vars(config.known_args_namespace))
+    return (
+        ARM_LINE in os.environ
+        or any(names.get(key) is not None for names in known for key in keys)
+        or any(config.getini(key) is not NOT_GIVEN for key in keys)
+    )
 
 
 def check_early(config: pytest.Config) -> None:
     """Refuse what is wrong on the command line or in the ini file before anything is collected."""
     from ..configuration.parameters import parse_parameters
+    from ..errors import PlanError
     from ..load.layers import resolve
     from ..load.plan import plan_of
     from ..verdict.threshold import Threshold
 
     try:
         plan_of(resolve(command_line(config), ini_file(config)))
-        for expression in (*given_lines(config, Said.COMMAND_LINE, "slo"), *given_lines(config, Said.INI, "slo")):
+        for expression in (*given_lines(config, COMMAND_LINE, "slo"), *given_lines(config, INI, "slo")):
             Threshold.parse(expression)
         parse_parameters(value_of(config, "param"))
     except PlanError as error:
@@ -127,7 +133,7 @@ def check_early(config: pytest.Config) -> None:
 def given_by(config: pytest.Config, source: Said, name: str) -> object:
     """What the command line or the ini file says of an option, as it is written there."""
     option = option_named(name)
-    return _on_command_line(config, option) if source is Said.COMMAND_LINE else config.getini(option.key)
+    return _on_command_line(config, option) if source is COMMAND_LINE else config.getini(option.key)
 
 
 def given_lines(config: pytest.Config, source: Said, name: str) -> tuple[str, ...]:

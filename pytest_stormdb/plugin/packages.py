@@ -14,8 +14,9 @@ import pytest
 from ..errors import StormDBError
 from ..packages.names import folded
 from ..units import printable
+from .lookout import may_hold_workload
 from .options import absolute, value_of
-from .policies import may_hold_package, policies
+from .policies import policies
 
 if TYPE_CHECKING:
     from ..packages.discovery import PackagedWorkload
@@ -186,7 +187,7 @@ class Packages:
         return package.workload
 
     def _examined(self, folder: Path) -> Package | None:
-        if not may_hold_package(folder):
+        if not may_hold_workload(str(folder)):
             return None
         real = folder.resolve()
         if real in self._by_real_folder:  # another way to it

@@ -14,10 +14,10 @@ import pytest
 from ..errors import WorkloadError
 from ..load.option import NOT_GIVEN, Option
 from ..load.options import option_named
+from .lookout import may_hold_workload
 from .options import absolute, value_of
 
 _FROM_CONTROLLER = "stormdb_policies"
-_OF_PACKAGES = (".yaml", ".sha256", ".sha256.asc")
 
 
 class Policies(NamedTuple):
@@ -58,16 +58,8 @@ def ini_is_packaged(config: pytest.Config) -> bool:
     return config.inipath is not None and any(_is_package(folder) for folder in config.inipath.parents)
 
 
-def may_hold_package(folder: Path) -> bool:
-    """A look at the names in a folder: most hold no packaged workload, and should not cost an import."""
-    try:
-        return any(name.endswith(_OF_PACKAGES) for name in os.listdir(folder))  # noqa: PTH208 - names are enough
-    except OSError:
-        return False
-
-
 def _is_package(folder: Path) -> bool:
-    if not may_hold_package(folder):
+    if not may_hold_workload(str(folder)):
         return False
     from ..packages.discovery import recognise
 

@@ -17,7 +17,8 @@ import pytest
 
 from ..errors import PlanError, StormDBError
 from ..run.rivalry import Disagreement, receive, send
-from .arm import ARM_DSN, ARM_LINE
+from .arm import ARM_DSN
+from .options import ARM_LINE
 
 _SETUP_S = 600.0
 _LEAVE_S = 15.0

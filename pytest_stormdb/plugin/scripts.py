@@ -12,29 +12,17 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ..errors import PlanError, WorkloadError
-from .packages import PACKAGES, Packages
+from .ini_file import packages_of
+from .marks import SCRIPT_FILE, SCRIPTS
+from .packages import Packages
 
 if TYPE_CHECKING:
     from ..database.isolation import Home
     from ..workload.contract import Operation
     from ..workload.pgbench import Pgbench
 
-ENDING = ".pgbench.sql"
-SCRIPTS = "_stormdb_pgbench"
-"""The fixture that finds the scripts and makes their tables."""
-
 _TABLES = pytest.StashKey[tuple[int, tuple[str, ...]]]()
 _KIND = inspect.Parameter.KEYWORD_ONLY
-
-
-def is_scripts(thing: object) -> bool:
-    """Whether a function was made by ``pgbench(...)``; cheap, since it is asked of all that a module holds."""
-    return inspect.isfunction(thing) and hasattr(thing, "stormdb_pgbench")
-
-
-def has_scripts(item: pytest.Item) -> bool:
-    """Whether an item is pgbench scripts."""
-    return SCRIPTS in getattr(item, "fixturenames", ())
 
 
 def scripts_of(item: pytest.Function) -> Pgbench:
@@ -79,7 +67,7 @@ def prepared(node: pytest.Item, function: object, home: Home, parameters: Mappin
     description = described(function)
     assert description is not None
     chosen = node.callspec.params if hasattr(node, "callspec") else {}
-    description = description.beside(node.path.parent, partial(_read, node.config.stash[PACKAGES]))
+    description = description.beside(node.path.parent, partial(_read, packages_of(node.config)))
     description = description.given(chosen, f"parametrize of {node.name}")
     description = description.given(parameters, "parameters")
     if description.initialize is not None:
@@ -120,7 +108,7 @@ class ScriptFile(pytest.Module):
 
 
 def _name(path: Path) -> str:
-    return path.name.removesuffix(ENDING)
+    return path.name.removesuffix(SCRIPT_FILE)
 
 
 def _marks(function: Callable[..., Any]) -> Iterator[pytest.Mark]:

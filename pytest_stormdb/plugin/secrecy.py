@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import warnings
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
@@ -13,7 +14,6 @@ import pytest
 from _pytest.junitxml import xml_key
 
 from ..load.option import NOT_GIVEN
-from ..redaction import learn, learn_dsn, redacted
 from .options import value_of
 
 NAME = "stormdb secrecy"
@@ -24,23 +24,38 @@ _DSN_VARIABLES = ("STORMDB_DSN", "DATABASE_URL")
 _DSN_OPTIONS = ("dsn", "admin_dsn")
 _TEXTS = ("longrepr", "sections", "user_properties", "wasxfail")
 _DSN_FIXTURES = ("stormdb_dsn", "stormdb_url")
+_REDACTION = "pytest_stormdb.redaction"
+
+
+def redacted(text: str) -> str:
+    """As `redaction.redacted`, which most suites need not import: they have no secret, and write nothing like one."""
+    if _REDACTION in sys.modules or "://" in text or "password" in text:
+        from .. import redaction
+
+        return redaction.redacted(text)
+    return text
 
 
 def learn_given(config: pytest.Config) -> None:
     """Hide what environment, command line and ini file give away."""
-    for name in _PASSWORD_VARIABLES:
-        learn(os.environ.get(name))
-    given = [os.environ.get(name, "") for name in _DSN_VARIABLES]
-    for name in _DSN_OPTIONS:
-        value = value_of(config, name)
-        given.append("" if value is NOT_GIVEN else str(value))
-    for dsn in filter(None, given):
+    passwords = [os.environ[name] for name in _PASSWORD_VARIABLES if name in os.environ]
+    dsns = [os.environ[name] for name in _DSN_VARIABLES if os.environ.get(name)]
+    dsns += [str(given) for name in _DSN_OPTIONS if (given := value_of(config, name)) is not NOT_GIVEN]
+    if not passwords and not dsns:
+        return
+    from ..redaction import learn, learn_dsn
+
+    for password in passwords:
+        learn(password)
+    for dsn in dsns:
         learn_dsn(dsn)
 
 
 def learn_value(name: str, value: object) -> None:
     """Hide what a fixture's value holds, where it is a connection string."""
     if isinstance(value, str) and (name in _DSN_FIXTURES or value.startswith("postgres")):
+        from ..redaction import learn_dsn
+
         learn_dsn(value)
 
 
@@ -205,3 +220,8 @@ class _Hider:
         elif type(value).__module__.startswith("_pytest.") and not isinstance(value, pytest.Config | pytest.Collector):
             self.attributes(value)
         return value
+
+
+def __dir__() -> list[str]:
+    """What there is here for pytest, which looks at each of a plugin's names three times."""
+    return [name for name in globals() if name.startswith("pytest_")]

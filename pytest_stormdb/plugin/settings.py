@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ..errors import PlanError, StormDBError, WorkloadError
-from ..load.option import NOT_GIVEN, Said
+from ..load.option import COMMAND_LINE, INI, NOT_GIVEN, POSITIVE_DURATION
 from ..load.options import check_few_options, check_options, option_named
-from ..load.values import POSITIVE_DURATION
-from .collection import arguments_of, has_runner, health_mark, is_workload
+from .collection import arguments_of
+from .marks import has_runner, has_scripts, health_mark, is_workload
 from .options import HEALTH_OPTIONS, SLO_OPTIONS, command_line, given_by, given_lines, ini_file, value_of
-from .scripts import has_scripts
 from .workloads import configuration_for
 
 if TYPE_CHECKING:
@@ -198,10 +197,10 @@ def _thresholds(item: pytest.Item, found: Configuration | None) -> list[Threshol
 
     chosen: list[Threshold] = []
     for layer in (
-        parsed(given_lines(item.config, Said.COMMAND_LINE, "slo")),
+        parsed(given_lines(item.config, COMMAND_LINE, "slo")),
         parsed(found.slo if found is not None else ()),
         _marked_thresholds(item),
-        parsed(given_lines(item.config, Said.INI, "slo")),
+        parsed(given_lines(item.config, INI, "slo")),
     ):
         taken = {(threshold.metric, threshold.operation) for threshold in chosen}
         chosen += [threshold for threshold in layer if (threshold.metric, threshold.operation) not in taken]
@@ -233,10 +232,10 @@ def _health(item: pytest.Item, found: Configuration | None) -> HealthSettings | 
     section = found.health_checks if found is not None else None
     if section is not None and not section.enabled:
         return None
-    given = given_by(item.config, Said.COMMAND_LINE, "health_interval")
+    given = given_by(item.config, COMMAND_LINE, "health_interval")
     interval = section.interval if section is not None else NOT_GIVEN
     timeout = section.timeout if section is not None else NOT_GIVEN
-    ini = given_by(item.config, Said.INI, "health_interval")
+    ini = given_by(item.config, INI, "health_interval")
     default = option_named("health_interval").default
     own = []
     for name, function, mark in _marked_checks(item):

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ..errors import PlanError, ServerError
-from .collection import is_workload
+from .ini_file import packages_of
+from .marks import is_workload
 from .options import value_of
-from .packages import PACKAGES, Package
+from .packages import Package
 from .session import SESSION, is_same_name
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ _without_traceback = functools.partial(pytest.fail.Exception, pytrace=False)
 
 def package_of(node: Any) -> Package | None:
     """The packaged workload a node belongs to."""
-    return node.config.stash[PACKAGES].around(node.path)  # type: ignore[no-any-return]
+    return packages_of(node.config).around(node.path)
 
 
 def workload_name(node: Any) -> str:
@@ -72,7 +73,7 @@ def check_plugin(config: pytest.Config, items: Sequence[pytest.Item]) -> None:
     if found is None or found.plugin is None:
         return
     names = {workload_name(item) for item in items if is_workload(item) or package_of(item) is not None}
-    names |= {package.workload.name for package in config.stash[PACKAGES].known() if package.refusals}
+    names |= {package.workload.name for package in packages_of(config).known() if package.refusals}
     if not any(is_same_name(found.plugin, name) for name in names):
         there = f"there is {', '.join(sorted(names))}" if names else "there is none"
         place = found.places.get("plugin", str(found.path))

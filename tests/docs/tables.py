@@ -11,8 +11,8 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from pytest_stormdb.load.option import NOT_GIVEN, Option, Said
-from pytest_stormdb.load.options import FILE, MARK, said_in
+from pytest_stormdb.load.option import COMMAND_LINE, FILE, MARK, NOT_GIVEN, Option
+from pytest_stormdb.load.options import said_in
 
 REFERENCE = Path(__file__).parents[2] / "docs" / "reference.md"
 _TABLE = re.compile(r"(<!-- options of (.+?) -->\n\n).*?\n?(<!-- end -->)", re.DOTALL)
@@ -26,7 +26,7 @@ def with_tables(reference: str) -> str:
 
 def _flags() -> Iterator[tuple[str, ...]]:
     yield "option", "ini key", "default", "effect"
-    for option in said_in(Said.COMMAND_LINE):
+    for option in said_in(COMMAND_LINE):
         flag = f"{option.flag} {option.metavar}" if option.metavar else option.flag
         yield f"`{flag}`", f"`{option.key}`", _default(option), option.help
 

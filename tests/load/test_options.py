@@ -14,10 +14,9 @@ from hypothesis import strategies as st
 from pytest_stormdb.errors import PlanError
 from pytest_stormdb.load import options
 from pytest_stormdb.load.layers import resolve
-from pytest_stormdb.load.option import NOT_GIVEN, Option, Said
-from pytest_stormdb.load.options import EVERYWHERE, FILE, MARK, OPTIONS, check_options, option_named, options_of_plan
+from pytest_stormdb.load.option import COMMAND_LINE, FILE, MARK, NOT_GIVEN, Option, choice
+from pytest_stormdb.load.options import EVERYWHERE, OPTIONS, check_options, option_named, options_of_plan
 from pytest_stormdb.load.plan import LoadPlan
-from pytest_stormdb.load.values import choice
 
 ISOLATION = Option("isolation", choice("database", "schema"), EVERYWHERE, "where", default="database", scope="item")
 
@@ -77,7 +76,7 @@ def test_options_of_the_session_are_not_said_by_a_test(option: Option) -> None:
     if option.scope == "session" and option.name != "slo":
         assert not option.said & (MARK | FILE)
     else:
-        assert option.said & (MARK | FILE | Said.COMMAND_LINE)
+        assert option.said & (MARK | FILE | COMMAND_LINE)
 
 
 @pytest.mark.parametrize(

@@ -9,17 +9,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_stormdb.errors import PlanError
-from pytest_stormdb.load.values import (
+from pytest_stormdb.load.option import (
     ADDRESS,
     DURATION_RANGE,
     LINES,
     TEXT,
     Kind,
+    Option,
     choice,
     number_or,
-    parse_whole,
     whole_number,
 )
+from pytest_stormdb.load.options import OPTIONS
+from pytest_stormdb.load.values import parse_whole
 
 
 def test_a_duration_range_is_constant_or_a_range() -> None:
@@ -27,6 +29,13 @@ def test_a_duration_range_is_constant_or_a_range() -> None:
     assert DURATION_RANGE.read("5ms", "it") == (5_000_000, 5_000_000)
     assert DURATION_RANGE.read(0.5, "it") == (500_000_000, 500_000_000)
     assert DURATION_RANGE.read("0..1s", "it") == (0, 1_000_000_000)
+
+
+@pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.name)
+def test_every_kind_has_its_reader(option: Option) -> None:
+    """What nobody could mean is refused with a sentence, by a reader that is imported for it."""
+    with pytest.raises(PlanError, match=r"^it: "):
+        option.parse(object(), "it")
 
 
 @given(st.integers(), st.integers(), st.integers())
