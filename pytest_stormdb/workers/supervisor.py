@@ -113,6 +113,7 @@ class Supervisor:
                 if self._all_ready():
                     with self._alongside(self) as self._tick:
                         self._start()
+                        self._tick(self._collected)  # a run may be over before the next look
                         self._collect(self._plan.timeout_ns + _SILENCE_NS)
                 else:
                     self._dismiss()
