@@ -283,7 +283,7 @@ def test_the_result_in_hand(bank: Suite) -> None:
             assert result.operations == 50
             assert result.failures == 0
             assert result.operation("select-only").operations + result.operation("two").operations == 50
-            assert 0 < result.p50 <= result.p99 < 10
+            assert 0 <= result.p50 <= result.p99 < 10  # what was there when pgbench looked has taken no time
         """)
     bank.run().assert_outcomes(passed=1)
 
@@ -443,7 +443,7 @@ def test_an_undecided_run_goes_on(suite: Suite) -> None:
 
 def test_a_hopeless_run_ends_early(suite: Suite) -> None:
     """A threshold with abort=True is judged by what pgbench has logged so far, and its miss ends the load."""
-    (suite.path / "one.sql").write_text("SELECT 1;\n")
+    (suite.path / "one.sql").write_text("SELECT count(*) FROM generate_series(1, 1000);\n")
     suite.write("""
         import pytest
         from pytest_stormdb import pgbench
