@@ -57,8 +57,6 @@ if TYPE_CHECKING:
 
 FLAG_AND_INI = COMMAND_LINE | INI
 EVERYWHERE = MARK | FLAG_AND_INI | FILE
-
-
 _POLICY = choice("off", "verify", "require")
 
 OPTIONS: tuple[Option, ...] = (

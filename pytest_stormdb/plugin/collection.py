@@ -11,7 +11,7 @@ import pytest
 from _pytest._code.code import ReprFileLocation
 from _pytest._io import TerminalWriter
 
-from .marks import has_runner, health_mark, is_fixture, is_scripts, marks_of
+from .marks import has_runner, health_mark, is_fixture, is_mark_of_ours, is_scripts, marks_of
 from .reporting import lost_in_workers
 from .scripts import take_fixtures
 
@@ -85,9 +85,7 @@ def _complaint_of_class(owner: type, *, is_collected: bool) -> str | None:
         return None
     members = {name: member for base in reversed(owner.__mro__) for name, member in vars(base).items()}
     if issubclass(owner, unittest.TestCase):
-        marked = [
-            name for name, member in members.items() if any(m.name.startswith("stormdb") for m in marks_of(member))
-        ]
+        marked = [name for name, member in members.items() if any(map(is_mark_of_ours, marks_of(member)))]
         if is_marked or marked:
             what = owner.__name__ if is_marked else f"{owner.__name__}.{marked[0]}"
             return f"{what}: a unittest.TestCase cannot be a workload; write a function, or a plain class"

@@ -75,8 +75,8 @@ def is_part_of_ours(collector: Any, name: str, thing: object) -> bool:
             return False
         members = (member for base in thing.__mro__ for member in vars(base).values())
         return any(is_mark_of_ours(mark) for member in members for mark in marks_of(member))
-    has_any = bool(getattr(thing, "__dict__", None))  # most functions have neither marks nor anything else
-    return has_any and (is_scripts(thing) or health_mark(thing) is not None)
+    # a function first: other things may do anything when they are asked for an attribute
+    return inspect.isfunction(thing) and bool(vars(thing)) and (is_scripts(thing) or health_mark(thing) is not None)
 
 
 def marks_of(thing: object) -> list[pytest.Mark]:

@@ -9,8 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_stormdb.errors import WorkloadError
+from pytest_stormdb.packages import importer
 from pytest_stormdb.packages.discovery import recognise
+from pytest_stormdb.plugin import lookout
 from pytest_stormdb.plugin.lookout import may_hold_workload
+from pytest_stormdb.plugin.rewriting import PYTEST_DOOR
 
 from ..conftest import Suite
 
@@ -52,6 +55,23 @@ def test_next_to_nothing_is_loaded(suite: Suite, options: tuple[str, ...]) -> No
     assert "plugins: stormdb stormdb secrecy loader:" in str(result.stderr)
 
 
+def test_what_a_module_holds_is_not_asked(suite: Suite) -> None:
+    """A proxy in a test module that raises at whatever it is asked for keeps nobody from being collected."""
+    suite.write(
+        PLAIN
+        + """
+    class Proxy:
+        def __getattribute__(self, name):
+            if name != "__class__":
+                raise RuntimeError(f"no application, so no {name}")
+            return object.__getattribute__(self, name)
+
+    test_proxy = proxy = Proxy()
+    """
+    )
+    suite.run("-W", "ignore", "-k", "plain").assert_outcomes(passed=1)
+
+
 def test_our_modules_are_imported_as_they_are(suite: Suite) -> None:
     """pytest rewrites the assertions of every plugin that it loads by itself, but not of ours, which have none."""
     suite.env.delenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD")
@@ -75,6 +95,12 @@ def test_the_rest_comes_with_the_first_use(suite: Suite) -> None:
     result = suite.run()
     result.assert_outcomes(passed=1)
     assert "plugins: stormdb stormdb running stormdb secrecy loader:" in str(result.stderr)
+
+
+def test_the_look_stands_in_the_doors_of_the_guard() -> None:
+    """What is looked at until there is a workload are the very functions that are guarded from then on."""
+    looked_at = {(owner, name) for owner, name, _ in lookout._DOORS}
+    assert looked_at == {(owner, name) for owner, name, _ in (*importer._DOORS, PYTEST_DOOR)}
 
 
 FILES = st.sampled_from(
