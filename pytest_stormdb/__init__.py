@@ -5,7 +5,7 @@ PYTEST_DONT_REWRITE: there is no assertion here, and ``plugin/early.pth`` import
 
 from __future__ import annotations
 
-TYPE_CHECKING = False  # as typing has it, which takes milliseconds to import
+TYPE_CHECKING = False  # as typing has it, which is not imported for that
 if TYPE_CHECKING:
     from typing import Any
 
