@@ -56,8 +56,8 @@ ROOMS = {
     "cli": "",
     "plugin": (
         "options secrecy marks lookout policies rewriting packages ini_file early refused files outputs screen arm"
-        " rival benchmark session scripts reporting sharing collection workloads settings doubts execution comparison"
-        " against trends running runner fixtures hooks"
+        " rival benchmark config_file session scripts reporting sharing collection workloads settings doubts execution"
+        " comparison against trends running runner fixtures hooks"
     ),
 }
 """The map of the project, the lowest first: rooms, and within each room its modules.

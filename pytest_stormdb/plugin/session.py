@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ..errors import PlanError, ServerError, StormDBError
+from ..errors import ServerError, StormDBError
 from ..load.option import NOT_GIVEN
 from ..packages.names import folded
 from ..realtime import monotonic
-from ..redaction import learn, learn_dsn
 from .arm import other_arm
+from .config_file import configuration_of
 from .options import value_of
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class Session:
         self.most_workers = 0
         self.other_arm = other_arm()
         self._rival: Rival | None = None
-        self.configuration = _configuration(config)
+        self.configuration = configuration_of(config)
         self._embedded: EmbeddedServer | None = None
         self._embedded_dsn = ""
         self._passfiles: PassFiles | None = None
@@ -250,47 +250,6 @@ class Session:
 def is_same_name(one: str, other: str) -> bool:
     """Whether two names are one workload's: case, - and _ do not count."""
     return folded(one) == folded(other)
-
-
-def _configuration(config: pytest.Config) -> Configuration | None:
-    path = value_of(config, "config")
-    if path is NOT_GIVEN:
-        return None
-    from ..configuration.file import load_configuration
-
-    try:
-        found = load_configuration(path, os.environ)
-        _check(found)
-        return found
-    except StormDBError as error:
-        raise pytest.UsageError(f"--stormdb-config: {error}") from None
-
-
-def _check(found: Configuration) -> None:
-    """Raise PlanError for what a file says of a run, where that makes no sense by itself."""
-    from ..load.layers import resolve
-    from ..load.plan import plan_of
-    from ..verdict.threshold import Threshold
-
-    _check_database(found)
-    plan_of(resolve((str(found.path), found.load)))
-    for index, expression in enumerate(found.slo):
-        try:
-            Threshold.parse(expression)
-        except PlanError as error:
-            raise PlanError(f"{found.places[f'slo.{index}']}: slo.{index}: {error}") from None
-
-
-def _check_database(found: Configuration) -> None:
-    """Raise ServerError for a connection string that libpq cannot read; from here on its secrets are hidden."""
-    if found.database is None:
-        return
-    learn(found.database.password)
-    if found.database.dsn is not None:
-        from ..database.connect import parse_dsn
-
-        learn_dsn(found.database.dsn)
-        parse_dsn(found.database.dsn, f"{found.places['database.dsn']}: database.dsn")
 
 
 SESSION = pytest.StashKey[Session]()
