@@ -197,6 +197,7 @@ class _Watch:
                 self._settle()
             if now_ns >= self._pulses[-1].at_ns + _PULSE_NS:
                 self._pulses.append(read_pulse(self._conn, self._database))
+        self._sampler.read()
 
     def _settle(self) -> None:
         """Read what had been counted when the measured part began, unless it may have grown since."""

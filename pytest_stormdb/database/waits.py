@@ -11,22 +11,29 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import psycopg
-from psycopg import sql
+from psycopg import pq, sql
+from psycopg.adapt import Transformer
+from psycopg.generators import execute
 
 from ..measurement.attribution import ServerClock, WaitSample, class_of, event_of
 from ..measurement.query_text import shortened
 from ..realtime import perf_counter_ns
+from .results import checked
 
 _SHORTEST_PAUSE_S = 0.05
 _LONGEST_PAUSE_S = 0.15
 _BLOCKERS_EVERY_NS = 1_000_000_000
+_READ_AT_ONCE = 10
+"""How many answers are kept until they are read: a second one costs a third of the first, which finds cold caches."""
 _BLIND = 3
 _OPEN_NS = (1 << 63) - 1
-_LOOK = """
+_LOOK = b"""
     SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint, pid, state, wait_event_type, wait_event,
            application_name, coalesce((extract(epoch FROM xact_start) * 1000000)::bigint, 0)
-    FROM pg_stat_get_activity(NULL) WHERE starts_with(application_name, %s) OR pid = ANY(%s)
+    FROM pg_stat_get_activity(NULL) WHERE starts_with(application_name, $1) OR pid = ANY($2)
 """
+_WAIT_TYPE = 3
+_LOOK_NAME = b"stormdb_look"
 _BLOCKERS = """
     SELECT w.pid, waiting.query, b.pid, a.state, a.query, a.application_name
     FROM unnest(%s::int[]) AS w(pid), unnest(pg_blocking_pids(w.pid)) AS b(pid)
@@ -68,6 +75,38 @@ class _Session(NamedTuple):
     begun_us: int
 
 
+class _Activity:
+    """The statement of a look, asked by libpq itself. Beside a load that fills the CPU's caches, most of what a look
+    costs is what Python has to fetch into them again: with a cursor of psycopg, two thirds more."""
+
+    def __init__(self, conn: psycopg.Connection[Any]) -> None:
+        self._conn = conn
+        self._transformer = Transformer(conn)
+        self._is_prepared = False
+
+    def ask(self, name: str, pids: Iterable[int]) -> pq.abc.PGresult:
+        """The sessions whose names begin so, and those of these backends."""
+        pgconn, values = self._conn.pgconn, [name.encode(), b"{%s}" % ",".join(map(str, pids)).encode()]
+        if self._conn.prepare_threshold is None:
+            pgconn.send_query_params(_LOOK, values)
+            return self._answer()
+        if not self._is_prepared:
+            pgconn.send_prepare(_LOOK_NAME, _LOOK)
+            self._answer()
+            self._is_prepared = True
+        pgconn.send_query_prepared(_LOOK_NAME, values)
+        return self._answer()
+
+    def _answer(self) -> pq.abc.PGresult:
+        result: pq.abc.PGresult = checked(self._conn, self._conn.wait(execute(self._conn.pgconn))[-1])
+        return result
+
+    def rows(self, answer: pq.abc.PGresult) -> list[tuple[Any, ...]]:
+        """An answer in Python's values."""
+        self._transformer.set_pgresult(answer)
+        return self._transformer.load_rows(0, answer.ntuples, tuple)
+
+
 class WaitSampler:
     """Looks at the backends of a run, which are known by ``pids`` (each with its worker) and its application name.
 
@@ -93,12 +132,13 @@ class WaitSampler:
         self._clock = ServerClock()
         self._blind_looks = 0
         self._conn = conn
-        self._cursor = conn.cursor()  # a new one for each look would be a sixth of what it costs
+        self._activity = _Activity(conn)
         self._name = name
         self._pids = pids
         self._mark = mark
         self._knows_names = knows_names
         self._jitter = random.Random()
+        self._unread: list[tuple[int, int, pq.abc.PGresult]] = []
         self._events: list[str] = []
         self._numbers: dict[str, int] = {}
         self._looks = array("q")
@@ -113,19 +153,28 @@ class WaitSampler:
         self._mark(_OPEN_NS)
         sent_ns = perf_counter_ns()
         try:
-            rows = self._cursor.execute(_LOOK, [self._name, list(self._pids)]).fetchall()
+            answer = self._activity.ask(self._name, self._pids)
         finally:
             received_ns = perf_counter_ns()
             self._mark(received_ns)
-        self._blind_looks += not rows
-        if not rows:
-            return
-        at_ns = self._clock.instant_ns(sent_ns, received_ns, rows[0][0] * 1000)
-        waiting = [self._note(at_ns, session) for session in self._sessions(row[1:] for row in rows)]
-        locked = [pid for pid in waiting if pid]
-        if locked and received_ns >= self._blockers_at_ns:
+        self._unread.append((sent_ns, received_ns, answer))
+        if received_ns >= self._blockers_at_ns and _shows_lock(answer):
             self._blockers_at_ns = received_ns + _BLOCKERS_EVERY_NS
-            self._ask_who_blocks(locked)
+            self._ask_who_blocks(self.read())
+        elif len(self._unread) == _READ_AT_ONCE:
+            self.read()
+
+    def read(self) -> list[int]:
+        """Turn what the server answered into samples; the backends that waited for a lock at the last look."""
+        unread, self._unread, locked = self._unread, [], list[int]()
+        for sent_ns, received_ns, answer in unread:
+            rows = self._activity.rows(answer)
+            self._blind_looks += not rows
+            if rows:
+                at_ns = self._clock.instant_ns(sent_ns, received_ns, rows[0][0] * 1000)
+                waiting = [self._note(at_ns, session) for session in self._sessions(row[1:] for row in rows)]
+                locked = [pid for pid in waiting if pid]
+        return locked
 
     def samples(self) -> Iterator[WaitSample]:
         """All samples, in the order they were taken; of backends that no worker claims, with the pid below zero."""
@@ -181,6 +230,11 @@ class WaitSampler:
         for _, waiting, pid, state, query, application in holders or rows:  # in a deadlock everybody waits
             is_ours = pid in self._pids or (application or "").startswith(self._name)
             self.blockers[Blocker(shortened(query or ""), state or "", is_ours, shortened(waiting or ""))] += 1
+
+
+def _shows_lock(answer: pq.abc.PGresult) -> bool:
+    """Whether a backend waits for a lock."""
+    return any(answer.get_value(row, _WAIT_TYPE) == b"Lock" for row in range(answer.ntuples))
 
 
 def timeline(samples: Sequence[WaitSample], from_ns: int) -> tuple[Mapping[str, int], ...]:

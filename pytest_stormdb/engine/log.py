@@ -185,13 +185,13 @@ class LogCounter:
 
     def _put(self, snapshot: Snapshot, operation: str, counts: _Counts) -> None:
         tally = snapshot.tallies.setdefault(operation, Tally())
-        tally.count += sum(counts.response.values())
+        tally.count += counts.response.total()
         tally.retries += counts.retries
-        response = {int(text): count for text, count in counts.response.items()}
+        response = _in_ns(counts.response)
         if self._layout.has_lag:
             _record(tally.response, response)
-            _record(tally.lag, {int(text): count for text, count in counts.lag.items()})
-            _record(tally.service, counts.service)
+            _record(tally.lag, _in_ns(counts.lag))
+            _record(tally.service, {service_us * 1_000: count for service_us, count in counts.service.items()})
         else:
             _record(tally.service, response)
         for kind, count in counts.unsuccessful.items():
@@ -202,14 +202,18 @@ class LogCounter:
         limit_us = self._layout.latency_limit_us
         if limit_us is not None:
             late = snapshot.metrics.setdefault("late", Metric("counter"))
-            late.add(sum(count for latency_us, count in response.items() if latency_us > limit_us))
+            late.add(sum(count for latency_ns, count in response.items() if latency_ns > limit_us * 1_000))
 
 
-def _record(histogram: Histogram, counts_by_us: dict[int, int] | Counter[int]) -> None:
-    counts = {value_us * 1_000: count for value_us, count in counts_by_us.items()}
-    for value_us in [value_us for value_us in counts_by_us if value_us < 0]:  # a clock that was set back
-        histogram.record(0, counts.pop(value_us * 1_000))
-    histogram.record_counts(counts)
+def _in_ns(counts: Counter[bytes]) -> dict[int, int]:
+    return {int(text) * 1_000: count for text, count in counts.items()}
+
+
+def _record(histogram: Histogram, counts_by_ns: dict[int, int]) -> None:
+    if min(counts_by_ns, default=0) < 0:  # a clock that was set back
+        before = sum(counts_by_ns.pop(value_ns) for value_ns in list(counts_by_ns) if value_ns < 0)
+        histogram.record(0, before)
+    histogram.record_counts(counts_by_ns)
 
 
 def _longest_us(latencies: Column) -> int:

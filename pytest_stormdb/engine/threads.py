@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import os
 from typing import NamedTuple
+
+from ..measurement.process_table import beginning
 
 
 class ThreadUsage(NamedTuple):
@@ -19,14 +21,15 @@ def threads_of(pid: int) -> dict[int, ThreadUsage]:
     """The usage of every thread that lives; empty where the system does not say, or the process is gone."""
     found = {}
     try:
-        for task in Path(f"/proc/{pid}/task").iterdir():
-            found[int(task.name)] = _usage(task)
+        for task in os.listdir(f"/proc/{pid}/task"):  # noqa: PTH208 - this runs beside a measurement
+            found[int(task)] = _usage(f"/proc/{pid}/task/{task}")
     except (OSError, ValueError, IndexError):  # threads end while we look
         pass
     return found
 
 
-def _usage(task: Path) -> ThreadUsage:
-    cpu_ns, wait_ns = (int(word) for word in (task / "schedstat").read_text().split()[:2])
-    lines = dict(line.split(":", 1) for line in (task / "status").read_text().splitlines() if "ctxt_switches" in line)
-    return ThreadUsage(cpu_ns, wait_ns, int(lines["nonvoluntary_ctxt_switches"]), int(lines["voluntary_ctxt_switches"]))
+def _usage(task: str) -> ThreadUsage:
+    cpu_ns, wait_ns = (int(word) for word in beginning(f"{task}/schedstat").split()[:2])
+    switches = [line.split()[1] for line in beginning(f"{task}/status").splitlines() if b"ctxt_switches" in line]
+    yields, preemptions = map(int, switches)
+    return ThreadUsage(cpu_ns, wait_ns, preemptions, yields)

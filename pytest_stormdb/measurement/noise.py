@@ -13,12 +13,11 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from heapq import nlargest
-from pathlib import Path
 from typing import NamedTuple
 
 from ..realtime import perf_counter_ns
 from ..units import format_ratio
-from .process_table import SERVER, Process, ServerProcesses, Table, descendants, processes
+from .process_table import SERVER, Process, ServerProcesses, Table, beginning, descendants, processes
 from .speed import SLOWED, lost, work_ns
 
 STOLEN = 0.02
@@ -33,7 +32,8 @@ WINDOW_NS = 500_000_000
 _WORK_EVERY_NS = 200_000_000
 _TELLING_NS = 100_000_000
 """The kernel counts in ticks of 10 ms: a shorter window says nothing, and to look at all processes takes some ms."""
-_THROTTLING = (Path("/sys/fs/cgroup/cpu.stat"), Path("/sys/fs/cgroup/cpu/cpu.stat"))
+_MACHINE = "/proc/stat"
+_THROTTLING = ("/sys/fs/cgroup/cpu.stat", "/sys/fs/cgroup/cpu/cpu.stat")
 _KERNEL = 2
 _NAMED = 3
 
@@ -49,7 +49,7 @@ class Machine(NamedTuple):
 def machine() -> Machine | None:
     """The machine's counters; None where there are none."""
     try:
-        words = Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]
+        words = beginning(_MACHINE).split(b"\n", 1)[0].split()[1:9]
         user, nice, system, idle, iowait, irq, softirq, stolen = (int(word) for word in words)
     except (OSError, ValueError):
         return None
@@ -61,8 +61,8 @@ def throttled() -> int:
     """How often the CPU limit of our control group has stopped us so far; 0 where there is none."""
     for path in _THROTTLING:
         with contextlib.suppress(OSError, ValueError):
-            pairs = dict(line.split() for line in path.read_text().splitlines())
-            return int(pairs.get("nr_throttled", 0))
+            pairs = dict(line.split() for line in beginning(path).splitlines())
+            return int(pairs.get(b"nr_throttled", 0))
     return 0
 
 
@@ -215,7 +215,8 @@ class NoiseWatch:
 
     def _window(self, last: _Reading, now: _Reading) -> Window:
         total, busy = now.machine.total - last.machine.total, now.machine.busy - last.machine.busy
-        used: dict[int, float] = {pid: _ticks(process, last.table) for pid, process in now.table.items()}
+        seen = now.table if now.is_of_all else self._watched & now.table.keys()
+        used: dict[int, float] = {pid: _ticks(now.table[pid], last.table) for pid in seen}
         if now.is_of_all:
             used = used if last.is_of_all else _fitted(used, self._watched, busy)
             self._learn(last, now)

@@ -11,7 +11,7 @@ SERVER = "postgres"
 """How the names of a database server's processes begin."""
 
 _PROC = "/proc"
-_LONGEST_STAT = 4096
+_MOST_BYTES = 1 << 16
 
 
 class Process(NamedTuple):
@@ -38,13 +38,18 @@ def processes(pids: Collection[int] = ()) -> dict[int, Process]:
     return {process.pid: process for process in found if process is not None}
 
 
+def beginning(path: str) -> bytes:
+    """The first 64 KiB of a file that the kernel writes as it is read. Raises OSError."""
+    descriptor = os.open(path, os.O_RDONLY)  # a file object takes half as long again
+    try:
+        return os.read(descriptor, _MOST_BYTES)
+    finally:
+        os.close(descriptor)
+
+
 def _process(pid: str) -> Process | None:
     try:
-        descriptor = os.open(f"/proc/{pid}/stat", os.O_RDONLY)  # a file object takes half as long again
-        try:
-            head, _, tail = os.read(descriptor, _LONGEST_STAT).rpartition(b")")
-        finally:
-            os.close(descriptor)
+        head, _, tail = beginning(f"/proc/{pid}/stat").rpartition(b")")
     except OSError:  # it has ended since
         return None
     fields, name = tail.split(None, 13), head.partition(b"(")[2].decode(errors="replace")

@@ -62,7 +62,7 @@ def test_a_stalled_client_never_fails_the_database(dsn: str) -> None:
             hold_the_lock(0.05)
             time.sleep(0.02)
 
-    record = load(stalls, dsn, thresholds=[Threshold.parse("mean < 100us")], workers=2, duration="2s")
+    record = load(stalls, dsn, thresholds=[Threshold.parse("max < 20ms")], workers=2, duration="2s")
     assert record.outcome in ("invalid", "inconclusive")
     if record.noise.taken < 0.1:
         assert "its interpreter lock was held" in record.reasons[0]
