@@ -158,11 +158,11 @@ class WaitSampler:
             received_ns = perf_counter_ns()
             self._mark(received_ns)
         self._unread.append((sent_ns, received_ns, answer))
-        if received_ns >= self._blockers_at_ns and _shows_lock(answer):
+        is_to_ask = received_ns >= self._blockers_at_ns and _shows_lock(answer)
+        locked = self.read() if is_to_ask or len(self._unread) == _READ_AT_ONCE else []
+        if is_to_ask and locked:
             self._blockers_at_ns = received_ns + _BLOCKERS_EVERY_NS
-            self._ask_who_blocks(self.read())
-        elif len(self._unread) == _READ_AT_ONCE:
-            self.read()
+            self._ask_who_blocks(locked)
 
     def read(self) -> list[int]:
         """Turn what the server answered into samples; the backends that waited for a lock at the last look."""

@@ -15,7 +15,7 @@ import pytest
 from pytest_stormdb.database import waits
 from pytest_stormdb.database.activity import WITH_SET_UP
 from pytest_stormdb.database.observer import Observer
-from pytest_stormdb.database.waits import Blocker
+from pytest_stormdb.database.waits import Blocker, WaitSampler
 from pytest_stormdb.embedded.server import EmbeddedServer
 from pytest_stormdb.measurement.shares import Share
 
@@ -102,6 +102,38 @@ def test_a_hot_row_is_a_lock_and_its_holder_is_named(
     blocker, _ = activity.waits.blockers[0]
     assert (blocker.query, blocker.is_ours, blocker.waiting) == ("SELECT pg_sleep(?)", True, shown)
     assert activity.waits.cause.endswith(f"; {shown} is blocked by SELECT pg_sleep(?)")
+
+
+def test_a_lock_is_asked_about_while_it_is_waited_for(newest_dsn: str) -> None:
+    """The first look that sees a lock asks who holds it; answers are read some at a time, and none is left out."""
+    with contextlib.ExitStack() as stack:
+        conn, holder, waiter = (
+            stack.enter_context(psycopg.connect(newest_dsn, autocommit=True, application_name=name))
+            for name in ("test", "stormdb look 0", "stormdb look 1")
+        )
+        sampler = WaitSampler(conn, "stormdb look", {}, lambda instant_ns: None)
+        holder.execute("SELECT pg_advisory_lock(1)")
+        for _ in range(3):
+            sampler.look()
+        assert not list(sampler.samples())
+        thread = threading.Thread(target=waiter.execute, args=["SELECT pg_advisory_lock(1)"])
+        thread.start()
+        while not conn.execute(
+            "SELECT FROM pg_locks WHERE NOT granted AND pid = %s", [waiter.info.backend_pid]
+        ).rowcount:
+            time.sleep(0.001)
+        sampler.look()
+        assert [blocker.query for blocker in sampler.blockers] == ["SELECT pg_advisory_lock(?)"]
+        assert len(list(sampler.samples())) == 4 * 2
+        holder.execute("SELECT pg_advisory_unlock(1)")
+        thread.join()
+        for _ in range(waits._READ_AT_ONCE + 1):
+            sampler.look()
+        assert len(list(sampler.samples())) == 14 * 2
+        sampler.read()
+        samples = list(sampler.samples())
+        assert [sample.event for sample in samples if sample.worker == 1].count("Lock:advisory") == 1
+        assert len(samples) == 15 * 2
 
 
 @pytest.mark.parametrize(
