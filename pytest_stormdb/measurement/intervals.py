@@ -37,6 +37,10 @@ class Intervals(Mapping[int, Snapshot]):
         found: Snapshot = pickle.loads(zlib.decompress(self._packed[interval]))  # noqa: S301 - packed below
         return found
 
+    def __contains__(self, interval: object) -> bool:
+        # The inherited one would unpack it.
+        return interval in self._packed or (interval == self._latest and self._latest >= 0)
+
     def __iter__(self) -> Iterator[int]:
         yield from self._packed
         if self._latest >= 0:

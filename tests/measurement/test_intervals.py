@@ -29,6 +29,7 @@ def test_packed_or_not_the_sums_are_the_same(added: list[tuple[int, list[int]]])
         expected.setdefault(interval, Snapshot()).merge(snapshot_of(durations))
     assert dict(intervals) == expected
     assert len(intervals) == len(expected)
+    assert [number for number in range(-1, 9) if number in intervals] == sorted(expected)
     assert intervals.get(99) is None
 
 
