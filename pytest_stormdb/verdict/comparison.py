@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal, NamedTuple
@@ -197,17 +197,22 @@ def sentence(comparison: Comparison, old: str, new: str) -> str:
     tail = f"({_certainty(comparison)}), {len(comparison.pairs)} pairs"
     low, high = comparison.interval
     if claim.min_improvement is not None:
-        bounds = f"[{_inverse(high):.3g}, {_inverse(low):.3g}]"
-        return f"{new} is {1 / ratio:.3g} x as fast as {old} at {claim.metric} {bounds} {tail}"
+        bounds = _between(_inverse(high), _inverse(low), lambda ratio: f"{ratio:.3g}")
+        return f"{new} is {1 / ratio:.3g} x as fast as {old} at {claim.metric}{bounds} {tail}"
     if claim.metric == "throughput":
         change = f"{abs(1 / ratio - 1) * 100:.0f} % {'less' if ratio >= 1 else 'more'} throughput than {old}"
-        return f"{new} has {change} {_percents(_inverse(high), _inverse(low))} {tail}"
+        return f"{new} has {change}{_between(_inverse(high), _inverse(low), _percent)} {tail}"
     change = f"{abs(ratio - 1) * 100:.0f} % {'slower' if ratio >= 1 else 'faster'} than {old} at {claim.metric}"
-    return f"{new} is {change} {_percents(low, high)} {tail}"
+    return f"{new} is {change}{_between(low, high, _percent)} {tail}"
 
 
-def _percents(low: float, high: float) -> str:
-    return f"[{(low - 1) * 100:.0f}, {(high - 1) * 100:.0f}]"
+def _between(low: float, high: float, written: Callable[[float], str]) -> str:
+    """The bounds of a ratio; nothing of too few pairs, whose sign may be certain while their size is not."""
+    return f" [{written(low)}, {written(high)}]" if low or math.isfinite(high) else ""
+
+
+def _percent(ratio: float) -> str:
+    return f"{(ratio - 1) * 100:.0f}"
 
 
 def _inverse(ratio: float) -> float:

@@ -111,13 +111,15 @@ def test_the_figures() -> None:
 
 
 def test_the_sentences() -> None:
-    """One plain sentence with change, bounds, certainty and number of pairs."""
+    """One plain sentence with change, bounds where there are any, certainty and number of pairs."""
     slower = sentence(Comparison(P95, epochs(0.3, 0.3, 0.3)), "old", "new")
     assert slower == "new is 29 % slower than old at p95 [28, 31] (slower than +10 %: certain at 5 %), 36 pairs"
     faster = sentence(Comparison(Claim("p50", min_improvement=2, alpha=0.05), epochs(-0.7, -0.7, -0.7)), "old", "new")
     assert faster == "new is 3.35 x as fast as old at p50 [3.31, 3.38] (faster than 2 x: certain at 5 %), 36 pairs"
     more = sentence(Comparison(Claim("throughput", alpha=0.05), epochs(-0.1, -0.1, -0.1)), "old", "new")
     assert more.startswith("new has 12 % more throughput than old [10, 13] (")
+    clear = sentence(Comparison(P95, ((Pair(3.0), Pair(3.0)),) * 3), "old", "new")
+    assert clear == "new is 1909 % slower than old at p95 (slower than +10 %: certain at 5 %), 6 pairs"
     none = sentence(Comparison(P95, ()), "old", "new")
     assert none == "new and old were not compared at p95: no pair was measured"
 
