@@ -232,18 +232,23 @@ def statistics_of(
     def figures(tally: Tally) -> OperationStatistics:
         return OperationStatistics(tally, elapsed_s, is_open)
 
+    def is_within(block: Block) -> bool:
+        return block.at_s + block.duration_s <= elapsed_s + interval_s / 2
+
     count = max(intervals, default=-1) + 1
     every = [Block(index * interval_s, interval_s, intervals, index, 1, is_open) for index in range(count)]
     per_second = round(1 / interval_s)
-    seconds = [Block.joined(every[start : start + per_second]) for start in range(0, count, per_second)]
+    seconds = [every[start : start + per_second] for start in range(0, count, per_second)]
+    if len(seconds) > 1 and not is_within(seconds[-1][0]):  # some milliseconds, which would show as a slump
+        seconds[-2:] = [seconds[-2] + seconds[-1]]
     return RunStatistics(
         elapsed_s=elapsed_s,
         total=figures(whole.total()),
         operations={name: figures(tally) for name, tally in sorted(whole.tallies.items())},
-        timeline=tuple(map(_point, seconds)),
+        timeline=tuple(_point(Block.joined(second)) for second in seconds),
         metrics=whole.metrics,
         reconnects=whole.reconnects,
-        blocks=tuple(block for block in every if block.at_s + block.duration_s <= elapsed_s + interval_s / 2),
+        blocks=tuple(filter(is_within, every)),
     )
 
 

@@ -247,3 +247,18 @@ def test_a_stalled_second_shows_in_the_timeline() -> None:
         (2, 0, None),
         (3, 3, MS / 1e9),
     ]
+
+
+@pytest.mark.parametrize(
+    ("elapsed_s", "seconds"),
+    [(2.03, [(0.0, 10), (1.0, 11)]), (2.06, [(0.0, 10), (1.0, 10), (2.0, 1)]), (0.03, [(0.0, 1)])],
+    ids=["some milliseconds", "half an interval", "a short run"],
+)
+def test_what_ends_late_is_no_second_of_its_own(elapsed_s: float, seconds: list[tuple[float, int]]) -> None:
+    """What pgbench begins some milliseconds after the end belongs to the last second: it would show as a slump."""
+    intervals = {
+        index: recorded([Event(0, 0, "success", "a", 0, MS, 1)], is_open=False)
+        for index in range(int(elapsed_s * 10) + 1)
+    }
+    timeline = statistics_of(Snapshot(), intervals, elapsed_s=elapsed_s, interval_s=0.1, is_open=False).timeline
+    assert [(each.at_s, each.operations) for each in timeline] == seconds
