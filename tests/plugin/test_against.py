@@ -104,9 +104,7 @@ def test_scripts_of_pgbench_are_compared(suite: Suite) -> None:
         limit_s=300,
     )
     result.assert_outcomes(failed=1, passed=1, warnings=result.parseoutcomes().get("warnings", 0))
-    result.stdout.fnmatch_lines(
-        ["here is * % slower than HEAD at p95*(slower than +100 %: certain at 0.5 %), *"]
-    )
+    result.stdout.fnmatch_lines(["here is * % slower than HEAD at p95*(slower than +100 %: certain at 0.5 %), *"])
     result.stdout.fnmatch_lines(
         ["* count.pgbench.sql::count, comparison", "  HEAD, server, per operation: *", "  here, *"]
     )
