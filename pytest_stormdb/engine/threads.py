@@ -31,5 +31,5 @@ def threads_of(pid: int) -> dict[int, ThreadUsage]:
 def _usage(task: str) -> ThreadUsage:
     cpu_ns, wait_ns = (int(word) for word in beginning(f"{task}/schedstat").split()[:2])
     switches = [line.split()[1] for line in beginning(f"{task}/status").splitlines() if b"ctxt_switches" in line]
-    yields, preemptions = map(int, switches)
+    yields, preemptions = map(int, switches)  # the kernel names the voluntary ones first
     return ThreadUsage(cpu_ns, wait_ns, preemptions, yields)
